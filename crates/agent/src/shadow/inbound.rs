@@ -1,0 +1,186 @@
+//! Cluster to laptop: listeners in the pod whose callers go to the laptop.
+//!
+//! While the laptop is away, callers wait for it a little; then they are passed on to the original
+//! pods, so that a laptop which never comes back does not mean a service which never answers. A
+//! listener therefore lives as long as the pod, unless the laptop itself closes it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use kt_wire::{Incoming, Link, LinkState, Open, Protocol, Reason, Refused, Stream, Target, relay};
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::timeout_at;
+
+use super::names::Resolver;
+use super::{PASS_ON_AFTER, anywhere, outbound};
+
+/// The ports that are listened on, and for whom.
+#[derive(Default)]
+pub(super) struct Ports {
+    taken: RefCell<HashMap<u16, Port>>,
+}
+
+struct Port {
+    listener: Rc<TcpListener>,
+    owner: Link,
+    serving: AbortHandle,
+}
+
+impl Ports {
+    /// Listens on a port for as long as the laptop wants it.
+    pub(super) async fn listen(&self, resolver: &Resolver, link: Link, asked: Incoming) {
+        let Open::Listen { port, protocol, otherwise } = asked.what.clone() else { return };
+        if protocol == Protocol::Udp {
+            return asked.refuse(&Reason::Unsupported.into());
+        }
+        let listener = match self.take(port, &link) {
+            Ok(listener) => listener,
+            Err(why) => return asked.refuse(&why),
+        };
+        let callers = Callers { port, link: link.clone(), resolver: resolver.clone(), otherwise };
+        let serving = spawn_local(Rc::new(callers).serve(listener.clone()));
+        let stop = serving.abort_handle();
+        self.taken.borrow_mut().insert(port, Port { listener, owner: link.clone(), serving: stop });
+        wait_for_end(asked.accept(), &link).await;
+        // Only the laptop itself closes a port: one that is away may come back to it.
+        if matches!(*link.status().borrow(), LinkState::Up | LinkState::Ended(_)) {
+            self.close(port, &serving.abort_handle());
+        }
+    }
+
+    /// A new listener, or that of the same link, or of one whose laptop is away.
+    fn take(&self, port: u16, link: &Link) -> Result<Rc<TcpListener>, Refused> {
+        if let Some(taken) = self.taken.borrow_mut().remove(&port) {
+            let away = !matches!(*taken.owner.status().borrow(), LinkState::Up);
+            if !away && !taken.owner.is_same(link) {
+                self.taken.borrow_mut().insert(port, taken);
+                let text = format!("port {port} of the shadow belongs to another ktctl");
+                return Err(Refused { reason: Reason::InUse, text });
+            }
+            taken.serving.abort();
+            return Ok(taken.listener);
+        }
+        let text = |error: &io::Error| format!("listening on port {port} in the pod: {error}");
+        bind(port).map(Rc::new).map_err(|error| Refused { reason: Reason::of(&error), text: text(&error) })
+    }
+
+    fn close(&self, port: u16, serving: &AbortHandle) {
+        let mut taken = self.taken.borrow_mut();
+        if taken.get(&port).is_some_and(|present| present.serving.id() == serving.id()) {
+            taken.remove(&port);
+        }
+        serving.abort();
+    }
+}
+
+fn bind(port: u16) -> io::Result<TcpListener> {
+    let mut result = Err(io::ErrorKind::AddrNotAvailable.into());
+    for address in anywhere(port) {
+        let socket = match address.is_ipv6() {
+            true => tokio::net::TcpSocket::new_v6(),
+            false => tokio::net::TcpSocket::new_v4(),
+        };
+        result = socket.and_then(|socket| {
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(1024)
+        });
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// Returns when the laptop closes the stream, or nobody can any more.
+async fn wait_for_end(stream: Stream, link: &Link) {
+    let mut status = link.status();
+    tokio::select! {
+        _ = stream.receive_datagram() => {} // none comes: it fails when the stream ends
+        _ = status.wait_for(|state| matches!(state, LinkState::Ended(_))) => {}
+    }
+}
+
+/// Serves the callers of one port.
+struct Callers {
+    port: u16,
+    link: Link,
+    resolver: Resolver,
+    otherwise: Option<Target>,
+}
+
+impl Callers {
+    /// Accepted callers do *not* end with this: they have their own tasks.
+    async fn serve(self: Rc<Callers>, listener: Rc<TcpListener>) {
+        loop {
+            match listener.accept().await {
+                Ok((caller, _)) => drop(spawn_local(self.clone().serve_one(caller))),
+                Err(error) => super::pause_after(&error).await,
+            }
+        }
+    }
+
+    async fn serve_one(self: Rc<Callers>, caller: TcpStream) {
+        let _ = caller.set_nodelay(true); // slower without, but not wrong
+        match self.to_laptop(&caller).await {
+            Ok(stream) => drop(relay_or_reset(stream, caller).await),
+            Err(why) if why.reason == Reason::LinkLost => self.to_original(caller).await,
+            Err(_) => reset(caller),
+        }
+    }
+
+    /// A stream to the laptop; [`Reason::LinkLost`] when that is away for too long.
+    async fn to_laptop(&self, caller: &TcpStream) -> Result<Stream, Refused> {
+        let peer = caller.peer_addr()?;
+        let arrived = Open::Arrived { port: self.port, protocol: Protocol::Tcp, peer };
+        tokio::select! {
+            opened = self.link.open(&arrived) => opened,
+            () = laptop_is_away(&self.link) => Err(Reason::LinkLost.into()),
+        }
+    }
+
+    async fn to_original(&self, caller: TcpStream) {
+        let Some(target) = &self.otherwise else { return reset(caller) };
+        match outbound::connect(&self.resolver, target).await {
+            Ok(original) => drop(relay_or_reset(original, caller).await),
+            Err(_) => reset(caller),
+        }
+    }
+}
+
+/// Returns once the link has been without a carrier for too long, or has ended.
+async fn laptop_is_away(link: &Link) {
+    let mut status = link.status();
+    loop {
+        let state = status.borrow_and_update().clone();
+        match state {
+            LinkState::Ended(_) => return,
+            LinkState::Up => drop(status.changed().await),
+            LinkState::Down(since, _) => {
+                if timeout_at(since + PASS_ON_AFTER, status.changed()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Relays; an error at the other side reaches the caller as a reset, not as a clean end.
+async fn relay_or_reset<S>(other: S, mut caller: TcpStream)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    if relay(other, &mut caller).await.error.is_some() {
+        reset(caller);
+    }
+}
+
+/// Closes a connection so that the caller sees an error instead of an end.
+fn reset(caller: TcpStream) {
+    let _ = SockRef::from(&caller).set_linger(Some(Duration::ZERO)); // else it is a plain close
+}

@@ -1,0 +1,211 @@
+//! Both ends in one process: a link to a shadow which reaches real sockets on the loopback.
+
+use std::io;
+
+use kt_wire::link::{IncomingQueue, Keeper};
+use kt_wire::{Carrier, Dialer, Protocol, Refused, Target};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::spawn_local;
+
+use super::*;
+
+struct Loopback(SocketAddr);
+
+impl Dialer for Loopback {
+    async fn dial(&self) -> io::Result<Box<dyn Carrier>> {
+        Ok(Box::new(TcpStream::connect(self.0).await?))
+    }
+}
+
+/// Runs a test with a link to a shadow of its own.
+async fn with_link<F: Future>(test: impl FnOnce(Link, IncomingQueue) -> F) -> F::Output {
+    LocalSet::new()
+        .run_until(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("listener");
+            let dialer = Loopback(listener.local_addr().expect("address"));
+            spawn_local(serve(listener, Resolver::from_system()));
+            let (link, incoming, keeper) =
+                Link::connect(dialer, "test", Settings::default()).await.expect("link");
+            spawn_local(Keeper::serve(keeper));
+            test(link, incoming).await
+        })
+        .await
+}
+
+/// A server which sends back what it gets, and ends when the caller does.
+async fn echo_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("listener");
+    let address = listener.local_addr().expect("address");
+    spawn_local(async move {
+        while let Ok((mut caller, _)) = listener.accept().await {
+            spawn_local(async move {
+                let (mut read, mut write) = caller.split();
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+            });
+        }
+    });
+    address
+}
+
+async fn unused_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").await.and_then(|listener| listener.local_addr()).expect("port").port()
+}
+
+#[tokio::test]
+async fn a_connection_goes_out_and_keeps_its_half_close() {
+    with_link(async |link, _| {
+        let target = Target::Address(echo_server().await);
+
+        let mut stream = link.open(&Open::Tcp(target)).await.expect("stream");
+        stream.write_all(b"hello").await.expect("write");
+        stream.shutdown().await.expect("shutdown");
+
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answer");
+        assert_eq!(answer, "hello");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_closed_port_is_refused() {
+    with_link(async |link, _| {
+        let nowhere: SocketAddr = ([127, 0, 0, 1], unused_port().await).into();
+
+        let refused = link.open(&Open::Tcp(Target::Address(nowhere))).await.expect_err("refused");
+
+        assert_eq!(refused.reason, Reason::Refused);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn datagrams_go_out_and_come_back() {
+    with_link(async |link, _| {
+        let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("socket");
+        let target = Target::Address(server.local_addr().expect("address"));
+        spawn_local(async move {
+            let mut buffer = [0; 100];
+            let (length, from) = server.recv_from(&mut buffer).await.expect("receive");
+            server.send_to(&buffer[..length], from).await.expect("send");
+        });
+
+        let stream = link.open(&Open::Udp(target)).await.expect("stream");
+        stream.send_datagram(b"ping"[..].into());
+
+        assert_eq!(stream.receive_datagram().await.expect("datagram"), "ping");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_shadow_tells_where_it_is() {
+    with_link(async |link, _| {
+        let mut text = String::new();
+
+        let mut stream = link.open(&Open::Info).await.expect("stream");
+        stream.read_to_string(&mut text).await.expect("text");
+
+        assert!(text.starts_with(concat!("version ", env!("CARGO_PKG_VERSION"), "\n")), "{text}");
+    })
+    .await;
+}
+
+fn listen(port: u16, otherwise: Option<Target>) -> Open {
+    Open::Listen { port, protocol: Protocol::Tcp, otherwise }
+}
+
+#[tokio::test]
+async fn a_caller_reaches_the_laptop_and_the_laptop_sees_who_calls() {
+    with_link(async |link, mut incoming| {
+        let port = unused_port().await;
+        let _listening = link.open(&listen(port, None)).await.expect("listening");
+
+        let mut caller = TcpStream::connect(("127.0.0.1", port)).await.expect("connect");
+        let peer = caller.local_addr().expect("address");
+        let asked = incoming.next().await;
+        let Open::Arrived { peer: seen, port: at, .. } = asked.what else { panic!("{:?}", asked.what) };
+        let mut stream = asked.accept();
+        stream.write_all(b"from the laptop").await.expect("write");
+        stream.shutdown().await.expect("shutdown");
+
+        let mut answer = [0; 15];
+        caller.read_exact(&mut answer).await.expect("answer");
+        assert_eq!(&answer, b"from the laptop");
+        assert_eq!((at, seen.port(), seen.ip().to_canonical()), (port, peer.port(), peer.ip()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_laptop_resets_the_caller() {
+    with_link(async |link, mut incoming| {
+        let port = unused_port().await;
+        let _listening = link.open(&listen(port, None)).await.expect("listening");
+
+        let mut caller = TcpStream::connect(("127.0.0.1", port)).await.expect("connect");
+        incoming.next().await.refuse(&Reason::Refused.into());
+
+        let failed = caller.read(&mut [0; 1]).await.expect_err("reset");
+        assert_eq!(failed.kind(), io::ErrorKind::ConnectionReset);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_port_that_the_laptop_closes_is_refused_afterwards() {
+    with_link(async |link, _| {
+        let port = unused_port().await;
+        let listening = link.open(&listen(port, None)).await.expect("listening");
+        drop(listening);
+
+        for _ in 0..100 {
+            if TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the port is still open");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_port_below_1024_or_in_use_is_refused_with_the_reason() {
+    with_link(async |link, _| {
+        let other = TcpListener::bind("0.0.0.0:0").await.expect("listener");
+        let port = other.local_addr().expect("address").port();
+
+        let refused: Refused = link.open(&listen(port, None)).await.expect_err("refused");
+
+        assert_eq!(refused.reason, Reason::InUse);
+        assert!(refused.text.contains(&port.to_string()), "{}", refused.text);
+    })
+    .await;
+}
+
+/// A link whose laptop has gone away.
+#[tokio::test(start_paused = true)]
+async fn callers_go_to_the_original_when_the_laptop_is_away_for_too_long() {
+    LocalSet::new()
+        .run_until(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("listener");
+            let dialer = Loopback(listener.local_addr().expect("address"));
+            spawn_local(serve(listener, Resolver::from_system()));
+            let (link, _incoming, keeper) =
+                Link::connect(dialer, "test", Settings::default()).await.expect("link");
+            let keeping = spawn_local(Keeper::serve(keeper));
+            let port = unused_port().await;
+            let original = Target::Address(echo_server().await);
+            let _listening = link.open(&listen(port, Some(original))).await.expect("listening");
+            keeping.abort();
+
+            let mut caller = TcpStream::connect(("127.0.0.1", port)).await.expect("connect");
+            caller.write_all(b"hello").await.expect("write");
+            let mut answer = [0; 5];
+            caller.read_exact(&mut answer).await.expect("answer");
+
+            assert_eq!(&answer, b"hello");
+        })
+        .await;
+}
