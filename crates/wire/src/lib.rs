@@ -16,10 +16,10 @@ pub mod message;
 pub mod mux;
 mod relay;
 
-pub use link::{Carrier, Dialer, Incoming, Link, LinkState, Stream};
+pub use link::{Carrier, Dialer, Incoming, IncomingQueue, Link, LinkState, Stream};
 pub use message::{Open, Protocol, Reason, Refused, Target};
 pub use mux::Settings;
-pub use relay::{Ended, relay};
+pub use relay::{Ended, relay, relay_counted};
 
 /// The versions of the protocol which this end speaks, least and greatest.
 pub const VERSIONS: (u8, u8) = (1, 1);

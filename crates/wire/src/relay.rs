@@ -1,6 +1,7 @@
 //! The one way in which bytes go between a stream and a socket.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -26,15 +27,32 @@ where
     A: AsyncRead + AsyncWrite,
     B: AsyncRead + AsyncWrite,
 {
+    relay_counted(a, b, &AtomicU64::new(0)).await
+}
+
+/// A [`relay()`] whose bytes, of both directions together, are counted while they go.
+///
+/// Cancel safety: nothing is lost when it is dropped while the count has not moved for longer than
+/// a write takes.
+pub async fn relay_counted<A, B>(a: A, b: B, moved: &AtomicU64) -> Ended
+where
+    A: AsyncRead + AsyncWrite,
+    B: AsyncRead + AsyncWrite,
+{
     let ((a_read, a_write), (b_read, b_write)) = (tokio::io::split(a), tokio::io::split(b));
     let mut carried = (0, 0);
-    let forth = carry(a_read, b_write, &mut carried.0);
-    let back = carry(b_read, a_write, &mut carried.1);
+    let forth = carry(a_read, b_write, &mut carried.0, moved);
+    let back = carry(b_read, a_write, &mut carried.1, moved);
     let error = tokio::try_join!(forth, back).err();
     Ended { carried, error }
 }
 
-async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, carried: &mut u64) -> io::Result<()> {
+async fn carry(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    carried: &mut u64,
+    moved: &AtomicU64,
+) -> io::Result<()> {
     // Grows to its full size only for those who fill it: most flows are short.
     let mut buffer = vec![0; 8 * 1024];
     loop {
@@ -44,6 +62,7 @@ async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
         }
         to.write_all(&buffer[..length]).await?;
         *carried += length as u64;
+        moved.fetch_add(length as u64, Ordering::Relaxed);
         if length == buffer.len() && length < BUFFER {
             buffer.resize(BUFFER, 0);
         }

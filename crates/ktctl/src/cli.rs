@@ -1,0 +1,250 @@
+//! The words that users type: commands, flags, and what stands behind them.
+//!
+//! Flags are shown in camelCase and taken in kebab-case, too. Spellings of older versions become
+//! today's in [`historic`] before anything is parsed.
+
+mod expose;
+mod historic;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use ipnet::IpNet;
+
+pub(crate) use expose::{Expose, InvalidExpose};
+
+/// The version that is shown and compared: `TAG` of the build, else the crate's own.
+pub(crate) const VERSION: &str = match option_env!("TAG") {
+    Some(tag) if !tag.is_empty() => tag,
+    _ => env!("CARGO_PKG_VERSION"),
+};
+
+/// Two-way networking between your laptop and a Kubernetes test cluster.
+#[derive(Debug, Parser)]
+#[command(name = "ktctl", version = format!("version {VERSION}"), disable_version_flag = true, rename_all = "camelCase")]
+#[command(max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// Print the version
+    #[arg(short = 'v', long = "version", action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+/// What applies to every command.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "camelCase", next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Namespace for the helper pods and the targets [default: that of the kubeconfig's context]
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// Kubeconfig file [default: $KUBECONFIG, else ~/.kube/config]
+    #[arg(short = 'c', long, global = true, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig [default: the current one]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// Image of the shadow [default: none is needed, a program is carried into an image that the namespace runs]
+    #[arg(short, long, global = true, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+    /// Pull secret for helper pods
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) image_pull_secret: Option<String>,
+    /// Service account of helper pods
+    #[arg(long, global = true, value_name = "NAME", default_value = "default")]
+    pub(crate) service_account: String,
+    /// Node selector of helper pods, e.g. disk=ssd,zone=a
+    #[arg(long, global = true, value_name = "K=V,...", value_parser = pairs())]
+    pub(crate) node_selector: Option<Pairs>,
+    /// Print debug logs, and write them to a file kt-* in the folder for temporary files
+    #[arg(short, long, global = true)]
+    pub(crate) debug: bool,
+    /// More labels for shadow pods
+    #[arg(short = 'l', long, global = true, value_name = "K=V,...", value_parser = pairs())]
+    pub(crate) with_label: Option<Pairs>,
+    /// More annotations for shadow pods
+    #[arg(long, global = true, value_name = "K=V,...", value_parser = pairs())]
+    pub(crate) with_annotation: Option<Pairs>,
+    /// Seconds for a port-forward to become ready
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) port_forward_timeout: u64,
+    /// Seconds for a helper pod to become ready
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) pod_creation_timeout: u64,
+    /// Take the laptop's clock for heartbeats instead of the cluster's
+    #[arg(long, global = true)]
+    pub(crate) use_local_time: bool,
+    /// Always pull the image of helper pods
+    #[arg(short, long, global = true)]
+    pub(crate) force_update: bool,
+    /// CPU and memory of helper pods, e.g. 0.5c,512m
+    #[arg(long, global = true, value_name = "QUOTA")]
+    pub(crate) pod_quota: Option<String>,
+    /// Reserved, no effect
+    #[arg(long, global = true, hide = true)]
+    as_worker: bool,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+#[command(rename_all = "camelCase", disable_help_subcommand = false)]
+pub(crate) enum Command {
+    /// Reach pod IPs, service IPs and names of the cluster from this laptop
+    Connect(Connect),
+    /// Have the cluster call a program on this laptop instead of a service
+    Exchange(Exchange),
+    /// Put a service back as it was before somebody exchanged it
+    Recover(Recover),
+}
+
+/// `ktctl connect`
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "camelCase")]
+pub(crate) struct Connect {
+    /// How this laptop's traffic is caught
+    #[arg(long, value_name = "MODE", default_value = "tun2socks")]
+    pub(crate) mode: String,
+    /// How names are resolved: localDNS, localDNS:<order>, none
+    #[arg(long, value_name = "MODE", default_value = "localDNS")]
+    pub(crate) dns_mode: String,
+    /// DNS suffix of the cluster
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub(crate) cluster_domain: String,
+    /// Do not route the IPs of pods, only those of services
+    #[arg(long)]
+    pub(crate) disable_pod_ip: bool,
+    /// Do not look for what dead runs left behind
+    #[arg(long)]
+    pub(crate) skip_cleanup: bool,
+    /// More IP ranges to reach through the cluster, e.g. 172.2.0.0/16,10.1.1.1
+    #[arg(long, value_name = "CIDR,...", value_delimiter = ',', value_parser = range())]
+    pub(crate) include_ips: Vec<IpNet>,
+    /// IPs and ranges that are never reached through the cluster
+    #[arg(long, value_name = "CIDR,...", value_delimiter = ',', value_parser = range())]
+    pub(crate) exclude_ips: Vec<IpNet>,
+    /// Only the proxy: no device, no routes, no DNS; needs no root
+    #[arg(long)]
+    pub(crate) disable_tun_device: bool,
+    /// A device, but no routes
+    #[arg(long)]
+    pub(crate) disable_tun_route: bool,
+    /// Port of the local proxy (SOCKS5, SOCKS4, HTTP)
+    #[arg(long, value_name = "PORT", default_value_t = 2223)]
+    pub(crate) proxy_port: u16,
+    /// Address of the local proxy; others than 127.0.0.1 only with --disableTunDevice
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub(crate) proxy_addr: std::net::IpAddr,
+    /// The longest time in seconds for which an answer of the DNS is remembered
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) dns_cache_ttl: u32,
+}
+
+/// `ktctl exchange`
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "camelCase")]
+pub(crate) struct Exchange {
+    /// A service, or service/NAME, svc/NAME, deployment/NAME, deploy/NAME
+    #[arg(value_name = "TARGET", num_args = 0..)]
+    pub(crate) targets: Vec<String>,
+    /// Ports, as LOCAL or LOCAL:REMOTE, e.g. 8080 or 7001,8080:80
+    #[arg(long, value_name = "PORTS")]
+    pub(crate) expose: Option<Expose>,
+    /// How the service is redirected
+    #[arg(long, value_name = "MODE", default_value = "selector")]
+    pub(crate) mode: String,
+    /// Do not demand that something listens on the local ports
+    #[arg(long)]
+    pub(crate) skip_port_checking: bool,
+}
+
+/// `ktctl recover`
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Recover {
+    /// The service
+    #[arg(value_name = "SERVICE", num_args = 0..)]
+    pub(crate) services: Vec<String>,
+}
+
+/// Labels, annotations and the like, in the order typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pairs(pub(crate) Vec<(String, String)>);
+
+fn pairs() -> ValueParser {
+    ValueParser::new(|text: &str| -> Result<Pairs, String> {
+        let pair = |part: &str| match part.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+            _ => Err(format!("'{part}' is not of the form key=value")),
+        };
+        text.split(',').filter(|part| !part.is_empty()).map(pair).collect::<Result<_, _>>().map(Pairs)
+    })
+}
+
+/// An IP range; a bare IP is the range of one.
+fn range() -> ValueParser {
+    ValueParser::new(|text: &str| -> Result<IpNet, String> {
+        let text = text.trim();
+        let bare = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+        let range = text.parse::<IpNet>().or_else(|_| bare());
+        range.map(|range| range.trunc()).map_err(|_| format!("'{text}' is neither an IP nor a range like 10.1.0.0/16"))
+    })
+}
+
+/// What was typed, and what has to be said about it first.
+pub(crate) struct Typed {
+    pub(crate) cli: Cli,
+    /// Spellings which have newer ones.
+    pub(crate) deprecated: Vec<historic::Deprecated>,
+}
+
+/// Understands a command line. Ends with clap's own error, which prints help and version, too.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, clap::Error> {
+    let command = command();
+    let (arguments, deprecated) = historic::modern(&command, arguments.into_iter().collect());
+    let matches = command.try_get_matches_from(arguments)?;
+    Ok(Typed { cli: Cli::from_arg_matches(&matches)?, deprecated })
+}
+
+/// The whole grammar; also what help and completion are made from.
+pub(crate) fn command() -> clap::Command {
+    let command = Cli::command().mut_args(flexible);
+    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    names.iter().fold(command, |command, name| command.mut_subcommand(name, |sub| sub.mut_args(flexible)))
+}
+
+/// Lets a flag be typed in kebab-case, and a switch with a value: `--debug=false`.
+fn flexible(arg: Arg) -> Arg {
+    let kebab = arg.get_long().map(kebab).filter(|kebab| Some(kebab.as_str()) != arg.get_long());
+    let arg = match kebab {
+        Some(kebab) => arg.alias(kebab),
+        None => arg,
+    };
+    match arg.get_action() {
+        ArgAction::SetTrue => arg
+            .action(ArgAction::Set)
+            .value_parser(clap::value_parser!(bool))
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .default_value("false")
+            .hide_default_value(true)
+            .hide_possible_values(true)
+            .value_name("BOOL"),
+        _ => arg,
+    }
+}
+
+fn kebab(camel: &str) -> String {
+    camel.chars().fold(String::new(), |mut text, letter| {
+        if letter.is_ascii_uppercase() {
+            text.push('-');
+        }
+        text.push(letter.to_ascii_lowercase());
+        text
+    })
+}

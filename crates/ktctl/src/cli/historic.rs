@@ -1,0 +1,194 @@
+//! Spellings of older versions become today's, before anything is parsed; no command ever sees them.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::fmt;
+
+/// A spelling which has a newer one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Deprecated {
+    old: String,
+    new: String,
+}
+
+impl fmt::Display for Deprecated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "'{}' is deprecated, use '{}'", self.old, self.new)
+    }
+}
+
+/// Flags that only have another name today; those that stand alone are switches.
+const RENAMED: &[(&str, &str)] = &[
+    ("label", "withLabel"),
+    ("labels", "withLabel"),
+    ("waitTime", "portForwardTimeout"),
+    ("timeout", "portForwardTimeout"),
+    ("method", "mode"),
+    ("proxy", "proxyPort"),
+    ("cidr", "includeIps"),
+    ("disableDNS", "dnsMode=none"),
+];
+
+/// Values that have another name today, after the flag was renamed.
+const VALUES: &[(&str, &str)] = &[
+    ("mode=vpn", "mode=tun2socks"),
+    ("mode=tun", "mode=tun2socks"),
+    ("mode=switch", "mode=selector"),
+];
+
+/// Values that became other flags.
+const SPLIT: &[(&str, &[&str])] =
+    &[("mode=socks5", &["--disableTunDevice"]), ("mode=socks", &["--disableTunDevice"])];
+
+/// Flags that take a value and have none of our effects any more.
+const ACCEPTED: &[&str] = &["port", "sshPort", "tunCidr"];
+
+/// Commands that only have another name today.
+const COMMANDS: &[(&str, &str)] = &[("exhcnage", "exchange")];
+
+/// Translates a command line, its first word being the program.
+pub(super) fn modern(command: &clap::Command, arguments: Vec<OsString>) -> (Vec<OsString>, Vec<Deprecated>) {
+    let words = Words::of(command);
+    let mut translation = Translation { words, ..Default::default() };
+    let mut arguments = arguments.into_iter();
+    translation.modern.extend(arguments.next());
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
+            Some("--") => {
+                translation.modern.push(argument);
+                translation.modern.extend(arguments.by_ref());
+            }
+            Some(text) if text.starts_with('-') && text.len() > 1 => {
+                let text = translation.words.dashes(text);
+                translation.flag(&text, &mut arguments);
+            }
+            Some(text) => translation.word(text),
+            None => translation.modern.push(argument),
+        }
+    }
+    (translation.modern, translation.deprecated)
+}
+
+/// The names that flags have.
+#[derive(Default)]
+struct Words {
+    long: HashSet<String>,
+    short: HashSet<char>,
+    /// Which of them are followed by a value.
+    valued: HashMap<String, bool>,
+}
+
+impl Words {
+    fn of(command: &clap::Command) -> Words {
+        let mut words = Words::default();
+        for command in std::iter::once(command).chain(command.get_subcommands()) {
+            for arg in command.get_arguments() {
+                words.short.extend(arg.get_short());
+                let takes_value = arg.get_action().takes_values() && !arg.is_require_equals_set();
+                for name in arg.get_long_and_visible_aliases().unwrap_or_default().into_iter().chain(arg.get_all_aliases().unwrap_or_default()) {
+                    words.long.insert(name.to_owned());
+                    words.valued.insert(name.to_owned(), takes_value);
+                }
+            }
+        }
+        words.long.extend(["help", "version"].map(String::from));
+        words.long.extend(RENAMED.iter().map(|(old, _)| (*old).to_owned()));
+        words.long.extend(ACCEPTED.iter().map(|old| (*old).to_owned()));
+        words
+    }
+
+    /// One dash with a long name gets two, two dashes with a short name get one.
+    fn dashes(&self, text: &str) -> String {
+        let bare = text.trim_start_matches('-');
+        let name = bare.split('=').next().unwrap_or(bare);
+        let one_letter = name.chars().count() == 1 && name.chars().all(|letter| self.short.contains(&letter));
+        if self.long.contains(name) {
+            format!("--{bare}")
+        } else if one_letter {
+            format!("-{bare}")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+#[derive(Default)]
+struct Translation {
+    words: Words,
+    modern: Vec<OsString>,
+    deprecated: Vec<Deprecated>,
+    has_command: bool,
+}
+
+impl Translation {
+    fn word(&mut self, text: &str) {
+        let renamed = COMMANDS.iter().find(|(old, _)| *old == text).filter(|_| !self.has_command);
+        self.has_command = true;
+        match renamed {
+            Some((old, new)) => {
+                self.deprecate(old, new);
+                self.modern.push((*new).into());
+            }
+            None => self.modern.push(text.into()),
+        }
+    }
+
+    fn flag(&mut self, text: &str, rest: &mut impl Iterator<Item = OsString>) {
+        let Some(flag) = text.strip_prefix("--") else {
+            self.modern.push(text.into());
+            return self.short_value(text, rest);
+        };
+        let (name, value) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(OsString::from(value))),
+            None => (flag, None),
+        };
+        if ACCEPTED.contains(&name) {
+            let _ = value.or_else(|| rest.next());
+            return self.deprecate(&format!("--{name}"), "nothing");
+        }
+        let new = RENAMED.iter().find(|(old, _)| *old == name).map(|(_, new)| *new);
+        if let Some((switch, switched)) = new.and_then(|new| new.split_once('=')) {
+            self.deprecate(&format!("--{name}"), &format!("--{switch} {switched}"));
+            return self.modern.push(format!("--{switch}={switched}").into());
+        }
+        let modern = new.unwrap_or(name);
+        let takes_value = self.words.valued.get(modern).copied().unwrap_or(false);
+        let value = value.or_else(|| if takes_value { rest.next() } else { None });
+        if new.is_some() {
+            self.deprecate(&format!("--{name}"), &format!("--{modern}"));
+        }
+        self.push(modern, value);
+    }
+
+    /// The value behind a bundle of short flags is no command.
+    fn short_value(&mut self, text: &str, rest: &mut impl Iterator<Item = OsString>) {
+        let last = text.chars().last().unwrap_or('-');
+        if "ncil".contains(last) && !text.contains('=') && text.len() == text.trim_end_matches(last).len() + 1 {
+            self.modern.extend(rest.next());
+        }
+    }
+
+    fn push(&mut self, name: &str, value: Option<OsString>) {
+        let Some(value) = value else { return self.modern.push(format!("--{name}").into()) };
+        let whole = format!("{name}={}", value.to_string_lossy());
+        if let Some((old, new)) = VALUES.iter().find(|(old, _)| *old == whole) {
+            self.deprecate(&spelled(old), &spelled(new));
+            return self.modern.push(format!("--{new}").into());
+        }
+        if let Some((old, new)) = SPLIT.iter().find(|(old, _)| *old == whole) {
+            self.deprecate(&spelled(old), &new.join(" "));
+            return self.modern.extend(new.iter().map(Into::into));
+        }
+        let mut joined = OsString::from(format!("--{name}="));
+        joined.push(value);
+        self.modern.push(joined);
+    }
+
+    fn deprecate(&mut self, old: &str, new: &str) {
+        self.deprecated.push(Deprecated { old: old.into(), new: new.into() });
+    }
+}
+
+fn spelled(flag: &str) -> String {
+    format!("--{}", flag.replacen('=', " ", 1))
+}

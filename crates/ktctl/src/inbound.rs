@@ -1,0 +1,3 @@
+//! Cluster to laptop: callers of a service reach a program on this laptop.
+
+pub(crate) mod deliver;

@@ -1,0 +1,211 @@
+//! Carries the callers that arrive at a shadow's ports to `127.0.0.1:<port>`.
+//!
+//! A program that does not listen gives its callers a refused connection: the first one is reset,
+//! and the shadow's port stays closed until the program listens again.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use kt_wire::{
+    Incoming, IncomingQueue, Link, LinkState, Open, Protocol, Reason, Refused, Stream, Target, relay_counted,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep, timeout};
+use tracing::{debug, info, warn};
+
+/// A program that does not listen is looked for this often.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A flow on which nothing moved for so long is between two requests.
+const IDLE: Duration = Duration::from_millis(300);
+/// How long a caller may take to answer our end with his.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What is carried where.
+#[derive(Clone, Debug)]
+pub(crate) struct Delivery {
+    /// The port in the shadow.
+    pub(crate) cluster: u16,
+    /// The port of the program.
+    pub(crate) laptop: u16,
+    /// Who gets the callers while this laptop is away.
+    pub(crate) otherwise: Option<Target>,
+}
+
+/// Tells the flows of a run to come to their end.
+#[derive(Clone, Debug)]
+pub(crate) struct Drain {
+    wanted: watch::Sender<bool>,
+    flows: watch::Sender<usize>,
+}
+
+impl Drain {
+    pub(crate) fn new() -> Drain {
+        Drain { wanted: watch::Sender::new(false), flows: watch::Sender::new(0) }
+    }
+
+    /// Returns once a drain is wanted.
+    async fn is_wanted(&self) {
+        let mut wanted = self.wanted.subscribe();
+        drop(wanted.wait_for(|wanted| *wanted).await);
+    }
+
+    /// Closes the ports and lets requests under way end, idle connections with an orderly end, for
+    /// at most `longest`.
+    pub(crate) async fn drain(&self, longest: Duration) {
+        self.wanted.send_replace(true);
+        let mut flows = self.flows.subscribe();
+        if timeout(longest, flows.wait_for(|flows| *flows == 0)).await.is_err() {
+            let open = *flows.borrow();
+            warn!("{open} connections were still open after {} s and are cut", longest.as_secs());
+        }
+    }
+}
+
+/// Listens in the shadow for every delivery. Returns once all ports are open there.
+pub(crate) async fn listen(link: &Link, deliveries: &[Delivery]) -> Result<Vec<Stream>, Refused> {
+    let mut ports = Vec::new();
+    for delivery in deliveries {
+        ports.push(link.open(&wanted(delivery)).await?);
+        info!("Reverse tunnel {} -> {} established", delivery.cluster, delivery.laptop);
+    }
+    Ok(ports)
+}
+
+fn wanted(delivery: &Delivery) -> Open {
+    Open::Listen { port: delivery.cluster, protocol: Protocol::Tcp, otherwise: delivery.otherwise.clone() }
+}
+
+/// Delivers callers until the link has ended.
+pub(crate) async fn serve(
+    link: Link,
+    mut incoming: IncomingQueue,
+    deliveries: Vec<Delivery>,
+    ports: Vec<Stream>,
+    drain: Drain,
+) -> Result<(), anyhow::Error> {
+    let mut tasks = JoinSet::new();
+    let mut silent = HashMap::new();
+    for (delivery, port) in deliveries.iter().zip(ports) {
+        let refused = Arc::new(Notify::new());
+        silent.insert(delivery.cluster, (delivery.laptop, refused.clone()));
+        tasks.spawn(keep_open(link.clone(), delivery.clone(), port, refused, drain.clone()));
+    }
+    let mut status = link.status();
+    loop {
+        tokio::select! {
+            caller = incoming.next() => {
+                let Open::Arrived { port, peer, .. } = caller.what else { continue };
+                match silent.get(&port) {
+                    Some((laptop, refused)) => {
+                        tasks.spawn(deliver(caller, peer, *laptop, refused.clone(), drain.clone()));
+                    }
+                    None => caller.refuse(&Reason::Refused.into()),
+                }
+            }
+            Some(_) = tasks.join_next() => {}
+            _ = status.wait_for(|state| matches!(state, LinkState::Ended(_))) => return Ok(()),
+        }
+    }
+}
+
+/// Keeps a port of the shadow open while the program listens and no drain is wanted.
+async fn keep_open(link: Link, delivery: Delivery, first: Stream, refused: Arc<Notify>, drain: Drain) {
+    let mut port = Some(first);
+    loop {
+        let closed = async {
+            match &port {
+                Some(port) => drop(port.receive_datagram().await), // none comes: fails when it ends
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = drain.is_wanted() => return,
+            () = refused.notified() => {
+                port = None; // closes it
+                warn!("no application is running on port {}, callers are refused until there is one", delivery.laptop);
+                while connect(delivery.laptop).await.is_err() {
+                    sleep(LOOK_EVERY).await;
+                }
+                info!("an application is running on port {} again", delivery.laptop);
+            }
+            () = closed => port = None,
+        }
+        if port.is_none() {
+            match link.open(&wanted(&delivery)).await {
+                Ok(stream) => port = Some(stream),
+                Err(why) => {
+                    debug!(%why, port = delivery.cluster, "can not listen in the shadow");
+                    sleep(LOOK_EVERY).await;
+                }
+            }
+        }
+    }
+}
+
+/// One caller's flow.
+async fn deliver(caller: Incoming, peer: SocketAddr, laptop: u16, refused: Arc<Notify>, drain: Drain) {
+    let program = match connect(laptop).await {
+        Ok(program) => program,
+        Err(error) => {
+            debug!(%peer, laptop, %error, "Local service error");
+            refused.notify_one();
+            return caller.refuse(&error.into());
+        }
+    };
+    debug!(%peer, laptop, "delivers a caller");
+    drain.flows.send_modify(|flows| *flows += 1);
+    carry(caller.accept(), program, &drain).await;
+    drain.flows.send_modify(|flows| *flows -= 1);
+}
+
+/// Relays until both directions have ended, or the flow is idle while a drain is wanted.
+async fn carry(mut stream: Stream, mut program: TcpStream, drain: &Drain) {
+    let moved = AtomicU64::new(0);
+    let idle = tokio::select! {
+        ended = relay_counted(&mut stream, &mut program, &moved) => {
+            if let Some(error) = ended.error {
+                stream.reset(&error.into());
+            }
+            return;
+        }
+        () = idle_at_the_end(&moved, drain) => true,
+    };
+    if idle && stream.shutdown().await.is_ok() {
+        // The caller sees a plain end and answers with his own.
+        let _ = timeout(GOODBYE, stream.read(&mut [0; 1])).await;
+    }
+}
+
+/// Returns once a drain is wanted and nothing has moved for a while.
+async fn idle_at_the_end(moved: &AtomicU64, drain: &Drain) {
+    drain.is_wanted().await;
+    let mut ticks = interval(IDLE / 3);
+    let (mut seen, mut since) = (moved.load(Ordering::Relaxed), Instant::now());
+    loop {
+        ticks.tick().await;
+        let now = moved.load(Ordering::Relaxed);
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        } else if since.elapsed() >= IDLE {
+            return;
+        }
+    }
+}
+
+/// The program on this laptop, on whichever loopback it listens.
+pub(crate) async fn connect(port: u16) -> io::Result<TcpStream> {
+    let v4 = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+    let program = match v4 {
+        Ok(program) => program,
+        Err(error) => TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.map_err(|_| error)?,
+    };
+    program.set_nodelay(true)?;
+    Ok(program)
+}

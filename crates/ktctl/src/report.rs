@@ -1,0 +1,97 @@
+//! What the user sees: log lines on stderr, in the shape that articles show.
+//!
+//! `<h:mmAM> <LVL> <text>`, with colour on a terminal only. Everything goes through `tracing`, so
+//! that a debug log holds the same lines and more.
+
+use std::fmt;
+use std::fs::File;
+use std::io::IsTerminal;
+use std::sync::Mutex;
+
+use tracing::{Event, Level, Subscriber, field::Field};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+/// A line of dashes around what the user waits for.
+const DASHES: &str = "---------------------------------------------------------------";
+
+/// Sets up the log; with `debug` also the log file, whose path is returned.
+pub(crate) fn start(debug: bool) -> Option<std::path::PathBuf> {
+    let level = if debug { "debug" } else { "info" };
+    let ours = format!("warn,ktctl={level},kt_cluster={level},kt_host={level},kt_wire={level}");
+    let colour = std::io::stderr().is_terminal() && !cfg!(windows);
+    let terminal = tracing_subscriber::fmt::layer()
+        .event_format(Lines { colour, fields: debug })
+        .with_writer(std::io::stderr)
+        .with_filter(EnvFilter::new(&ours));
+    let path = debug.then(|| std::env::temp_dir().join(format!("kt-{}.log", std::process::id())));
+    let file = path.as_ref().and_then(|path| File::create(path).ok());
+    let background = file.map(|file| {
+        tracing_subscriber::fmt::layer()
+            .event_format(Lines { colour: false, fields: true })
+            .with_writer(Mutex::new(file))
+            .with_filter(EnvFilter::new(&ours))
+    });
+    tracing_subscriber::registry().with(terminal).with(background).init();
+    path
+}
+
+/// What the user waits for, between two lines of dashes.
+pub(crate) fn ready(texts: &[&str]) {
+    tracing::info!("{DASHES}");
+    for text in texts {
+        tracing::info!("{text}");
+    }
+    tracing::info!("{DASHES}");
+}
+
+struct Lines {
+    colour: bool,
+    fields: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let (level, colour) = match *event.metadata().level() {
+            Level::ERROR => ("ERR", 31),
+            Level::WARN => ("WRN", 33),
+            Level::INFO => ("INF", 32),
+            _ => ("DBG", 90),
+        };
+        let time = jiff::Zoned::now().strftime("%-I:%M%p").to_string();
+        match self.colour {
+            true => write!(out, "\x1b[90m{time}\x1b[0m \x1b[{colour}m{level}\x1b[0m ")?,
+            false => write!(out, "{time} {level} ")?,
+        }
+        let mut text = Text { message: String::new(), fields: String::new() };
+        event.record(&mut text);
+        out.write_str(&text.message)?;
+        if self.fields || *event.metadata().level() <= Level::WARN {
+            out.write_str(&text.fields)?;
+        }
+        writeln!(out)
+    }
+}
+
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl tracing::field::Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        use fmt::Write;
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}

@@ -1,0 +1,91 @@
+//! The one owner of everything that runs beside the story of a command.
+//!
+//! Tasks have names. One that ends although the run goes on is a reason to stop, and is told by its
+//! name; when the owner is dropped, all end.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// Starts tasks, and knows when one has ended that should not.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tasks {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    running: Mutex<JoinSet<()>>,
+    ended: Mutex<Option<(String, anyhow::Error)>>,
+    news: Notify,
+}
+
+impl Tasks {
+    /// Starts a task that runs until the run ends. An error ends the run.
+    pub(crate) fn start<E>(&self, name: &str, task: impl Future<Output = Result<(), E>> + Send + 'static) -> AbortHandle
+    where
+        E: Into<anyhow::Error> + Send,
+    {
+        let (shared, name) = (Arc::downgrade(&self.shared), name.to_owned());
+        let watched = async move {
+            let Err(error) = task.await else { return };
+            let Some(shared) = shared.upgrade() else { return };
+            tracing::debug!(task = name, "has failed");
+            lock(&shared.ended).get_or_insert((name, error.into()));
+            shared.news.notify_one();
+        };
+        let mut running = lock(&self.shared.running);
+        while running.try_join_next().is_some() {}
+        running.spawn(watched)
+    }
+
+    /// Waits until a task has failed, and tells which and why. Cancel safe.
+    pub(crate) async fn failed(&self) -> anyhow::Error {
+        loop {
+            if let Some((name, error)) = lock(&self.shared.ended).take() {
+                return error.context(format!("{name} has stopped"));
+            }
+            self.shared.news.notified().await;
+        }
+    }
+
+    /// Ends all tasks, and returns when they have ended.
+    pub(crate) async fn stop(&self) {
+        let mut running = std::mem::take(&mut *lock(&self.shared.running));
+        running.shutdown().await;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_fails_is_told_by_its_name() {
+        let tasks = Tasks::default();
+
+        tasks.start("names", async { Err(anyhow::anyhow!("port taken")) });
+
+        assert_eq!(format!("{:#}", tasks.failed().await), "names has stopped: port taken");
+    }
+
+    #[tokio::test]
+    async fn stopping_ends_what_runs() {
+        let tasks = Tasks::default();
+        let ended = Arc::new(());
+        let held = ended.clone();
+        tasks.start::<anyhow::Error>("endless", async move {
+            let _held = held;
+            std::future::pending().await
+        });
+
+        tasks.stop().await;
+
+        assert_eq!(Arc::strong_count(&ended), 1);
+    }
+}
