@@ -63,11 +63,8 @@ pub(crate) async fn run(port: u16) -> io::Result<()> {
 
 async fn serve(listener: TcpListener, resolver: Resolver) {
     let name = concat!("shadow ", env!("CARGO_PKG_VERSION"));
-    let shadow = Rc::new(Shadow {
-        links: Links::new(name, Settings::default()),
-        resolver,
-        ports: Ports::default(),
-    });
+    let shadow =
+        Rc::new(Shadow { links: Links::new(name, Settings::default()), resolver, ports: Ports::default() });
     let mut carriers = JoinSet::new();
     loop {
         tokio::select! {

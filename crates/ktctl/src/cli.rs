@@ -3,7 +3,6 @@
 //! Flags are shown in camelCase and taken in kebab-case, too. Spellings of older versions become
 //! today's in [`historic`] before anything is parsed.
 
-mod expose;
 mod historic;
 #[cfg(test)]
 mod tests;
@@ -14,8 +13,7 @@ use std::path::PathBuf;
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ipnet::IpNet;
-
-pub(crate) use expose::{Expose, InvalidExpose};
+use kt_cluster::target::Expose;
 
 /// The version that is shown and compared: `TAG` of the build, else the crate's own.
 pub(crate) const VERSION: &str = match option_env!("TAG") {
@@ -113,9 +111,9 @@ pub(crate) struct Connect {
     /// How names are resolved: localDNS, localDNS:<order>, none
     #[arg(long, value_name = "MODE", default_value = "localDNS")]
     pub(crate) dns_mode: String,
-    /// DNS suffix of the cluster
-    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
-    pub(crate) cluster_domain: String,
+    /// DNS suffix of the cluster [default: found out, cluster.local as a rule]
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) cluster_domain: Option<String>,
     /// Do not route the IPs of pods, only those of services
     #[arg(long)]
     pub(crate) disable_pod_ip: bool,
@@ -153,8 +151,8 @@ pub(crate) struct Exchange {
     #[arg(value_name = "TARGET", num_args = 0..)]
     pub(crate) targets: Vec<String>,
     /// Ports, as LOCAL or LOCAL:REMOTE, e.g. 8080 or 7001,8080:80
-    #[arg(long, value_name = "PORTS")]
-    pub(crate) expose: Option<Expose>,
+    #[arg(long, value_name = "PORTS", value_parser = ports())]
+    pub(crate) expose: Option<Ports>,
     /// How the service is redirected
     #[arg(long, value_name = "MODE", default_value = "selector")]
     pub(crate) mode: String,
@@ -185,13 +183,33 @@ fn pairs() -> ValueParser {
     })
 }
 
+/// The pairs of an `--expose`, at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ports {
+    pub(crate) pairs: Vec<Expose>,
+    /// As they were typed.
+    pub(crate) text: String,
+}
+
+fn ports() -> ValueParser {
+    ValueParser::new(|text: &str| -> Result<Ports, String> {
+        let pairs = Expose::parse_list(text).map_err(|bad| bad.to_string())?;
+        match pairs.is_empty() {
+            true => Err("at least one port is required, e.g. 8080 or 8080:80".into()),
+            false => Ok(Ports { pairs, text: text.to_owned() }),
+        }
+    })
+}
+
 /// An IP range; a bare IP is the range of one.
 fn range() -> ValueParser {
     ValueParser::new(|text: &str| -> Result<IpNet, String> {
         let text = text.trim();
         let bare = || text.parse::<std::net::IpAddr>().map(IpNet::from);
         let range = text.parse::<IpNet>().or_else(|_| bare());
-        range.map(|range| range.trunc()).map_err(|_| format!("'{text}' is neither an IP nor a range like 10.1.0.0/16"))
+        range
+            .map(|range| range.trunc())
+            .map_err(|_| format!("'{text}' is neither an IP nor a range like 10.1.0.0/16"))
     })
 }
 

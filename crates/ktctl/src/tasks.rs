@@ -23,7 +23,11 @@ struct Shared {
 
 impl Tasks {
     /// Starts a task that runs until the run ends. An error ends the run.
-    pub(crate) fn start<E>(&self, name: &str, task: impl Future<Output = Result<(), E>> + Send + 'static) -> AbortHandle
+    pub(crate) fn start<E>(
+        &self,
+        name: &str,
+        task: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) -> AbortHandle
     where
         E: Into<anyhow::Error> + Send,
     {

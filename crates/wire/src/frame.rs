@@ -155,7 +155,10 @@ mod tests {
     #[test]
     fn what_is_no_frame_is_refused() {
         assert_eq!(Frame::decode(&mut b"SSH-2.0-OpenSSH"[..].into()), Err(Malformed::Kind(b'S')));
-        assert_eq!(Frame::decode(&mut [5, 0xff, 0, 0, 0, 0, 0, 1][..].into()), Err(Malformed::Length(0xff_0000)));
+        assert_eq!(
+            Frame::decode(&mut [5, 0xff, 0, 0, 0, 0, 0, 1][..].into()),
+            Err(Malformed::Length(0xff_0000))
+        );
     }
 
     /// Version 1 as it was first sent: it has to stay readable.
@@ -164,14 +167,25 @@ mod tests {
         let sample: &[u8] = include_bytes!("../samples/frames.v1");
         let mut bytes = BytesMut::from(sample);
 
-        let kinds: Vec<(Kind, u32, usize)> = std::iter::from_fn(|| Frame::decode(&mut bytes).expect("frames"))
-            .map(|frame| (frame.kind, frame.stream, frame.payload.len()))
-            .collect();
+        let kinds: Vec<(Kind, u32, usize)> =
+            std::iter::from_fn(|| Frame::decode(&mut bytes).expect("frames"))
+                .map(|frame| (frame.kind, frame.stream, frame.payload.len()))
+                .collect();
 
         use Kind::*;
         let expected = [
-            (Open, 1, 8), (OpenOk, 1, 0), (OpenErr, 3, 8), (Data, 1, 5), (Window, 1, 8), (Fin, 1, 0),
-            (Rst, 2, 1), (Dgram, 5, 3), (Ping, 0, 8), (Pong, 0, 8), (Cack, 0, 8), (Goaway, 0, 1),
+            (Open, 1, 8),
+            (OpenOk, 1, 0),
+            (OpenErr, 3, 8),
+            (Data, 1, 5),
+            (Window, 1, 8),
+            (Fin, 1, 0),
+            (Rst, 2, 1),
+            (Dgram, 5, 3),
+            (Ping, 0, 8),
+            (Pong, 0, 8),
+            (Cack, 0, 8),
+            (Goaway, 0, 1),
         ];
         assert_eq!(kinds, expected);
         assert!(bytes.is_empty());

@@ -325,7 +325,10 @@ mod tests {
     }
 
     /// What a resume gives at both ends when these are the keys.
-    async fn resumed_with(laptop_key: Key, cluster_key: Key) -> (Result<u64, HelloError>, Result<u64, HelloError>) {
+    async fn resumed_with(
+        laptop_key: Key,
+        cluster_key: Key,
+    ) -> (Result<u64, HelloError>, Result<u64, HelloError>) {
         let (mut laptop, mut cluster) = tokio::io::duplex(1024);
         let answering = async move {
             let hello = read_hello(&mut cluster).await?;
@@ -360,6 +363,9 @@ mod tests {
 
         let refused = open(&mut laptop, &[1; 16], &[2; 32], "").await;
 
-        assert!(matches!(&refused, Err(HelloError::Foreign(text)) if text.starts_with("SSH-2.0")), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(HelloError::Foreign(text)) if text.starts_with("SSH-2.0")),
+            "{refused:?}"
+        );
     }
 }

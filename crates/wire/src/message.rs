@@ -337,7 +337,11 @@ mod tests {
             Open::Info,
             listen(None),
             listen(Some(name)),
-            Open::Arrived { port: 80, protocol: Protocol::Udp, peer: "10.244.1.7:4711".parse().expect("address") },
+            Open::Arrived {
+                port: 80,
+                protocol: Protocol::Udp,
+                peer: "10.244.1.7:4711".parse().expect("address"),
+            },
         ]
     }
 

@@ -149,7 +149,9 @@ impl Mux {
 
     /// Accepts a stream of the peer.
     pub fn accept(&mut self, id: u32) {
-        if let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.ended.is_none() && !stream.open) {
+        if let Some(stream) =
+            self.streams.get_mut(&id).filter(|stream| stream.ended.is_none() && !stream.open)
+        {
             stream.open = true;
             self.out.queue(Frame::new(Kind::OpenOk, id, Bytes::new()));
         }

@@ -75,20 +75,26 @@ impl Resolver {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
         let (v4, v6) = tokio::join!(self.look_up(name, TYPE::A), self.look_up(name, TYPE::AAAA));
-        let failure = || Refused { reason: Reason::Unreachable, text: format!("the cluster's DNS failed for {name}") };
+        let failure =
+            || Refused { reason: Reason::Unreachable, text: format!("the cluster's DNS failed for {name}") };
         let found: Vec<IpAddr> = match (v4, v6) {
             (Ok(v4), Ok(v6)) => v4.into_iter().chain(v6).collect(),
             (Ok(some), Err(_)) | (Err(_), Ok(some)) => some,
             (Err(_), Err(_)) => return Err(failure()),
         };
         match found.is_empty() {
-            true => Err(Refused { reason: Reason::NoSuchName, text: format!("no such name in the cluster: {name}") }),
+            true => Err(Refused {
+                reason: Reason::NoSuchName,
+                text: format!("no such name in the cluster: {name}"),
+            }),
             false => Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect()),
         }
     }
 
     async fn look_up(&self, name: &str, kind: TYPE) -> io::Result<Vec<IpAddr>> {
-        let invalid = |error: simple_dns::SimpleDnsError| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
+        let invalid = |error: simple_dns::SimpleDnsError| {
+            io::Error::new(io::ErrorKind::InvalidInput, error.to_string())
+        };
         let mut packet = Packet::new_query(1);
         packet.set_flags(PacketFlag::RECURSION_DESIRED);
         let name = Name::new(name.trim_end_matches('.')).map_err(invalid)?;

@@ -30,11 +30,8 @@ const RENAMED: &[(&str, &str)] = &[
 ];
 
 /// Values that have another name today, after the flag was renamed.
-const VALUES: &[(&str, &str)] = &[
-    ("mode=vpn", "mode=tun2socks"),
-    ("mode=tun", "mode=tun2socks"),
-    ("mode=switch", "mode=selector"),
-];
+const VALUES: &[(&str, &str)] =
+    &[("mode=vpn", "mode=tun2socks"), ("mode=tun", "mode=tun2socks"), ("mode=switch", "mode=selector")];
 
 /// Values that became other flags.
 const SPLIT: &[(&str, &[&str])] =
@@ -85,7 +82,12 @@ impl Words {
             for arg in command.get_arguments() {
                 words.short.extend(arg.get_short());
                 let takes_value = arg.get_action().takes_values() && !arg.is_require_equals_set();
-                for name in arg.get_long_and_visible_aliases().unwrap_or_default().into_iter().chain(arg.get_all_aliases().unwrap_or_default()) {
+                for name in arg
+                    .get_long_and_visible_aliases()
+                    .unwrap_or_default()
+                    .into_iter()
+                    .chain(arg.get_all_aliases().unwrap_or_default())
+                {
                     words.long.insert(name.to_owned());
                     words.valued.insert(name.to_owned(), takes_value);
                 }
@@ -163,7 +165,8 @@ impl Translation {
     /// The value behind a bundle of short flags is no command.
     fn short_value(&mut self, text: &str, rest: &mut impl Iterator<Item = OsString>) {
         let last = text.chars().last().unwrap_or('-');
-        if "ncil".contains(last) && !text.contains('=') && text.len() == text.trim_end_matches(last).len() + 1 {
+        if "ncil".contains(last) && !text.contains('=') && text.len() == text.trim_end_matches(last).len() + 1
+        {
             self.modern.extend(rest.next());
         }
     }

@@ -53,7 +53,8 @@ fn one_dash_with_a_long_name_and_two_with_a_short_one_are_understood() {
 
 #[test]
 fn old_names_of_flags_are_translated_and_named() {
-    let (_, asked, said) = connect("ktctl connect --method=vpn --proxy 3333 --port 2222 --cidr 172.2.0.0/16 --disableDNS");
+    let (_, asked, said) =
+        connect("ktctl connect --method=vpn --proxy 3333 --port 2222 --cidr 172.2.0.0/16 --disableDNS");
 
     assert_eq!((asked.mode.as_str(), asked.proxy_port, asked.dns_mode.as_str()), ("tun2socks", 3333, "none"));
     assert_eq!(asked.include_ips, ["172.2.0.0/16".parse().expect("range")]);
@@ -88,14 +89,26 @@ fn the_misprint_of_an_old_article_is_exchange() {
 
 #[test]
 fn what_is_not_known_is_a_usage_error() {
-    for line in ["ktctl connect --nonsense", "ktctl nonsense", "ktctl connect --excludeIps 10.0.0.0/33", "ktctl exchange a --expose x"] {
+    for line in [
+        "ktctl connect --nonsense",
+        "ktctl nonsense",
+        "ktctl connect --excludeIps 10.0.0.0/33",
+        "ktctl exchange a --expose x",
+    ] {
         assert_eq!(refused(line).exit_code(), 2, "{line}");
     }
 }
 
 #[test]
 fn help_and_version_are_no_errors() {
-    for line in ["ktctl -h", "ktctl --help", "ktctl connect --help", "ktctl -v", "ktctl --version", "ktctl help connect"] {
+    for line in [
+        "ktctl -h",
+        "ktctl --help",
+        "ktctl connect --help",
+        "ktctl -v",
+        "ktctl --version",
+        "ktctl help connect",
+    ] {
         assert_eq!(refused(line).exit_code(), 0, "{line}");
     }
     assert_eq!(refused("ktctl -v").to_string(), format!("ktctl version {VERSION}\n"));

@@ -71,7 +71,12 @@ impl Links {
         }
     }
 
-    async fn open(&self, carrier: &mut impl Carrier, hello: &Hello, key: Key) -> Result<Accepted, HelloError> {
+    async fn open(
+        &self,
+        carrier: &mut impl Carrier,
+        hello: &Hello,
+        key: Key,
+    ) -> Result<Accepted, HelloError> {
         let (link, incoming) = Link::new(Side::Cluster, hello.id, key, self.settings.clone());
         let taken = {
             let mut known = self.lock();

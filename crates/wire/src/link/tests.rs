@@ -40,7 +40,8 @@ impl Dialer for Arc<Pipes> {
 
 /// Passes bytes both ways until so many have gone back, and then drops both ends.
 async fn pass(far: DuplexStream, laptop: DuplexStream, bytes: u64) {
-    let ((mut far_read, mut far_write), (mut read, mut write)) = (tokio::io::split(far), tokio::io::split(laptop));
+    let ((mut far_read, mut far_write), (mut read, mut write)) =
+        (tokio::io::split(far), tokio::io::split(laptop));
     let mut back = (&mut read).take(bytes);
     tokio::select! {
         _ = tokio::io::copy(&mut back, &mut far_write) => {}
@@ -62,7 +63,8 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let (sender, mut carriers) = mpsc::unbounded_channel();
-    let settings = Settings { redial: (Duration::from_millis(1), Duration::from_millis(5)), ..Settings::default() };
+    let settings =
+        Settings { redial: (Duration::from_millis(1), Duration::from_millis(5)), ..Settings::default() };
     let links = Links::new("test", settings.clone());
     let (told, cluster) = tokio::sync::oneshot::channel();
     let accepting = links.clone();
@@ -109,7 +111,8 @@ async fn a_conversation_and_a_transfer_outlive_a_hundred_cuts() {
     let both = both(60_000, echo).await;
     let stream = both.laptop.open(&Open::Names).await.expect("stream");
     let mut talk = both.laptop.open(&Open::Info).await.expect("stream");
-    let data: Vec<u8> = (0..8_000_000u32).map(|place| place.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let data: Vec<u8> =
+        (0..8_000_000u32).map(|place| place.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
 
     let sent = data.clone();
     let (mut read, mut write) = tokio::io::split(stream);

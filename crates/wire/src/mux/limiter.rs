@@ -72,7 +72,13 @@ impl Limiter {
 
     /// Another carrier may take another way: nothing measured counts any more.
     pub(super) fn restart(&mut self, delivered: u64, now: Moment) {
-        *self = Limiter { delivered, delivered_at: now, rate_since: now, rtt_at: now, ..Limiter::new(self.bounds) };
+        *self = Limiter {
+            delivered,
+            delivered_at: now,
+            rate_since: now,
+            rtt_at: now,
+            ..Limiter::new(self.bounds)
+        };
     }
 
     pub(super) fn rtt(&self) -> Option<Moment> {

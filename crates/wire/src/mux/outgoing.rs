@@ -151,7 +151,11 @@ impl Outgoing {
     }
 
     /// The next frame that goes before data. `window` tells a stream's credit.
-    pub(super) fn next_control(&mut self, now: Moment, mut window: impl FnMut(u32) -> Option<u64>) -> Option<Frame> {
+    pub(super) fn next_control(
+        &mut self,
+        now: Moment,
+        mut window: impl FnMut(u32) -> Option<u64>,
+    ) -> Option<Frame> {
         if !self.up {
             return None;
         }

@@ -253,7 +253,8 @@ impl StreamState {
 
     /// The offset up to which the peer may send from now on.
     pub(super) fn advertise(&mut self) -> u64 {
-        self.receiving.advertised = self.receiving.advertised.max(self.receiving.consumed + self.receiving.window);
+        self.receiving.advertised =
+            self.receiving.advertised.max(self.receiving.consumed + self.receiving.window);
         self.receiving.advertised
     }
 

@@ -78,7 +78,9 @@ impl Pair {
     fn stream(&mut self) -> u32 {
         let id = self.ends[LAPTOP].open(&Open::Tcp(Target::Name("tomcat".into(), 8080)));
         self.settle();
-        while self.ends[CLUSTER].next_event() != Some(Event::Opened(id, Open::Tcp(Target::Name("tomcat".into(), 8080)))) {}
+        while self.ends[CLUSTER].next_event()
+            != Some(Event::Opened(id, Open::Tcp(Target::Name("tomcat".into(), 8080))))
+        {}
         self.ends[CLUSTER].accept(id);
         self.settle();
         assert_eq!(self.ends[LAPTOP].answer(id), Some(Ok(())));
@@ -180,7 +182,11 @@ fn a_fast_reader_gets_a_larger_window() {
         pair.read_all(CLUSTER, id);
     }
 
-    assert!(pair.ends[CLUSTER].windows > 4 * Settings::default().first_window, "{}", pair.ends[CLUSTER].windows);
+    assert!(
+        pair.ends[CLUSTER].windows > 4 * Settings::default().first_window,
+        "{}",
+        pair.ends[CLUSTER].windows
+    );
     assert!(pair.ends[CLUSTER].windows <= Settings::default().window_most);
 }
 
@@ -337,7 +343,12 @@ impl Story {
         match pair.ends[end].read(id, most, pair.now) {
             Read::Data(data) => {
                 for (place, got) in data.iter().enumerate() {
-                    assert_eq!(*got, byte(id, 1 - end, flow.read + place), "stream {id} at {}", flow.read + place);
+                    assert_eq!(
+                        *got,
+                        byte(id, 1 - end, flow.read + place),
+                        "stream {id} at {}",
+                        flow.read + place
+                    );
                 }
                 flow.read += data.len();
             }

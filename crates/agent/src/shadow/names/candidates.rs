@@ -35,7 +35,11 @@ mod tests {
         );
         assert_eq!(
             of("tomcat.default.svc"),
-            ["tomcat.default.svc", "tomcat.default.svc.svc.cluster.local", "tomcat.default.svc.cluster.local"]
+            [
+                "tomcat.default.svc",
+                "tomcat.default.svc.svc.cluster.local",
+                "tomcat.default.svc.cluster.local"
+            ]
         );
         assert_eq!(of("p.s.default.svc"), ["p.s.default.svc", "p.s.default.svc.cluster.local"]);
     }

@@ -79,7 +79,12 @@ mod tests {
 
     fn query(text: &str) -> Packet<'_> {
         let mut query = Packet::new_query(7);
-        query.questions.push(Question::new(name(text), QTYPE::TYPE(TYPE::A), QCLASS::CLASS(CLASS::IN), false));
+        query.questions.push(Question::new(
+            name(text),
+            QTYPE::TYPE(TYPE::A),
+            QCLASS::CLASS(CLASS::IN),
+            false,
+        ));
         query
     }
 

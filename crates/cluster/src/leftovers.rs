@@ -1,0 +1,135 @@
+//! What dead runs left in the cluster, and putting it right.
+//!
+//! `sweep` plans for all that is stale, `recover` for one Service whoever is at it, `repair` carries
+//! a plan out. Services go before shadows: nobody shall meet a Service whose pods are gone.
+
+mod recover;
+mod repair;
+mod sweep;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+pub use self::recover::{NoRecovery, Recovery, plan_recover};
+pub use self::repair::{Error, Outcome};
+pub use self::sweep::plan_sweep;
+
+use crate::heartbeat::ObjectRef;
+
+/// One step of putting right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// Let a Service select its original pods, if it still selects what was seen.
+    RestoreService {
+        /// The Service.
+        service: String,
+        /// What it was seen to select.
+        selects: BTreeMap<String, String>,
+    },
+    /// Give a Deployment its replicas back.
+    Scale {
+        /// The Deployment.
+        deployment: String,
+        /// How many it had.
+        replicas: i32,
+    },
+    /// Take a lock away.
+    Unlock {
+        /// The locked Service.
+        service: String,
+    },
+    /// Delete an object.
+    Delete {
+        /// Which.
+        object: ObjectRef,
+        /// Only if this is still its heartbeat; nothing to delete it in any case.
+        beat: Option<i64>,
+    },
+    /// Let the watchers of other users see what is gone.
+    Pause(Duration),
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Repair::RestoreService { service, .. } => write!(f, "restore service {service}"),
+            Repair::Scale { deployment, replicas } => {
+                write!(f, "scale deployment {deployment} to {replicas}")
+            }
+            Repair::Unlock { service } => write!(f, "unlock service {service}"),
+            Repair::Delete { object, .. } => write!(f, "delete {object}"),
+            Repair::Pause(pause) => write!(f, "wait {} ms", pause.as_millis()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Pieces of a namespace for the tests of the plans.
+
+    use super::*;
+    use crate::api::Right;
+    use crate::heartbeat::Kind;
+    use crate::marks::{Config, Role};
+    use crate::overview::{Ours, Overview, Record, ServiceSeen};
+
+    pub(super) fn overview(ours: Vec<Ours>, services: Vec<ServiceSeen>) -> Overview {
+        Overview { ours, services, missing: Vec::new() }
+    }
+
+    pub(super) fn labels(role: &str, target: &str) -> BTreeMap<String, String> {
+        [("kt-role", role), ("kt-target", target)].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+    }
+
+    /// A shadow that stands for the Service `echo`.
+    pub(super) fn shadow(kind: Kind, name: &str, beat: i64) -> Ours {
+        Ours {
+            object: ObjectRef::new(kind, name, &format!("uid-{name}")),
+            role: Some(Role::Exchange),
+            labels: labels("shadow-exchange", "abc"),
+            heartbeat: Some(beat),
+            config: Config::of_service("echo"),
+            user: None,
+            host: None,
+            terminating: false,
+        }
+    }
+
+    pub(super) fn plain(name: &str) -> ServiceSeen {
+        ServiceSeen {
+            object: ObjectRef::new(Kind::Service, name, &format!("uid-{name}")),
+            selector: [("app".to_owned(), "echo".to_owned())].into(),
+            record: Record::None,
+            lock: None,
+            ours: false,
+            heartbeat: None,
+            annotated: false,
+            terminating: false,
+        }
+    }
+
+    pub(super) fn redirected(name: &str) -> ServiceSeen {
+        let plain = plain(name);
+        ServiceSeen {
+            record: Record::Selector(Some(plain.selector.clone())),
+            selector: labels("shadow-exchange", "abc"),
+            annotated: true,
+            ..plain
+        }
+    }
+
+    pub(super) fn stuntman(name: &str, beat: i64) -> ServiceSeen {
+        let plain = plain(&crate::names::stuntman(name));
+        ServiceSeen { ours: true, heartbeat: Some(beat), annotated: true, ..plain }
+    }
+
+    pub(super) fn right() -> Right {
+        Right {
+            verb: "list".into(),
+            resource: "pods".into(),
+            group: String::new(),
+            namespace: Some("dev".into()),
+        }
+    }
+}

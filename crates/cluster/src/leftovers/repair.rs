@@ -1,0 +1,139 @@
+//! Carrying repairs out, each on its own: a right that is missing for one stops no other.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::Repair;
+use crate::Cluster;
+use crate::api::ApiError;
+use crate::heartbeat::{self, ObjectRef};
+use crate::redirect;
+
+/// What a repair found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// Nothing was left to do.
+    Gone,
+    /// The object has come to life again, or is somebody else's now; it was left alone.
+    Alive,
+}
+
+/// Why a repair failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A Service could not be put back.
+    #[error(transparent)]
+    Redirect(#[from] redirect::Error),
+    /// The API server refused.
+    #[error("{deed}")]
+    Api {
+        /// The repair, e.g. `delete pod x`.
+        deed: String,
+        /// Why not.
+        source: ApiError,
+    },
+}
+
+impl Cluster {
+    /// Carries a plan out in its order, and goes on after failures.
+    ///
+    /// Cancel safety: every step is one request which leaves no half-done state.
+    pub async fn repair_all(&self, plan: &[Repair]) -> Vec<(Repair, Result<Outcome, Error>)> {
+        let mut done = Vec::new();
+        for repair in plan {
+            let outcome = self.repair(repair).await;
+            match &outcome {
+                Ok(outcome) => tracing::debug!(%repair, ?outcome, "repaired"),
+                Err(error) => tracing::debug!(%repair, %error, "not repaired"),
+            }
+            done.push((repair.clone(), outcome));
+        }
+        done
+    }
+
+    /// Carries one step out.
+    pub async fn repair(&self, repair: &Repair) -> Result<Outcome, Error> {
+        let failed = |source| Error::Api { deed: repair.to_string(), source };
+        match repair {
+            Repair::RestoreService { service, selects } => {
+                Ok(match self.restore_service(service, selects).await? {
+                    redirect::Restored::Done => Outcome::Done,
+                    redirect::Restored::NotOurs => Outcome::Alive,
+                    redirect::Restored::Gone => Outcome::Gone,
+                })
+            }
+            Repair::Scale { deployment, replicas } => self.scale(deployment, *replicas).await.map_err(failed),
+            Repair::Unlock { service } => self.unlock_any(service).await,
+            Repair::Delete { object, beat } => self.delete(object, *beat).await.map_err(failed),
+            Repair::Pause(pause) => {
+                tokio::time::sleep(*pause).await;
+                Ok(Outcome::Done)
+            }
+        }
+    }
+
+    /// Deletes an object; with a `beat` only while that is its heartbeat. Content when it is gone.
+    pub async fn delete(&self, object: &ObjectRef, beat: Option<i64>) -> Result<Outcome, ApiError> {
+        let objects = self.any(object.kind);
+        let Some(there) = objects.get_metadata_opt(&object.name).await? else {
+            return Ok(Outcome::Gone);
+        };
+        if !object.uid.is_empty() && there.uid().is_some_and(|uid| uid != object.uid) {
+            return Ok(Outcome::Gone);
+        }
+        if beat.is_some() && heartbeat::read(there.annotations()) != beat {
+            return Ok(Outcome::Alive);
+        }
+        let only_this = Preconditions {
+            uid: there.uid(),
+            // A heartbeat in between makes another version, and the deletion void.
+            resource_version: there.resource_version().filter(|_| beat.is_some()),
+        };
+        delete_now(&objects, &object.name, only_this).await
+    }
+
+    async fn scale(&self, deployment: &str, replicas: i32) -> Result<Outcome, ApiError> {
+        let deployments: Api<Deployment> = self.objects();
+        let patch = json!({"spec": {"replicas": replicas}});
+        let patch = Patch::Merge(&patch);
+        let patched = deployments.patch(deployment, &PatchParams::default(), &patch).await;
+        match patched.map_err(ApiError::from) {
+            Ok(_) => Ok(Outcome::Done),
+            Err(error) if error.is_not_found() => Ok(Outcome::Gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the lock away, whoever's it is.
+    async fn unlock_any(&self, service: &str) -> Result<Outcome, Error> {
+        let Some(read) = self.service_if_any(service).await? else { return Ok(Outcome::Gone) };
+        if !read.annotations().contains_key(crate::marks::LOCK) {
+            return Ok(Outcome::Gone);
+        }
+        let patch = redirect::unlock_patch(&read);
+        let patched = self.patched("unlocking service", service, &patch).await?;
+        Ok(if patched { Outcome::Done } else { Outcome::Alive })
+    }
+}
+
+async fn delete_now(
+    objects: &Api<DynamicObject>,
+    name: &str,
+    only_this: Preconditions,
+) -> Result<Outcome, ApiError> {
+    let now = DeleteParams {
+        grace_period_seconds: Some(0),
+        preconditions: Some(only_this),
+        ..DeleteParams::background()
+    };
+    match objects.delete(name, &now).await.map_err(ApiError::from) {
+        Ok(_) => Ok(Outcome::Done),
+        Err(error) if error.is_not_found() => Ok(Outcome::Gone),
+        Err(error) if error.is_conflict() => Ok(Outcome::Alive),
+        Err(error) => Err(error),
+    }
+}

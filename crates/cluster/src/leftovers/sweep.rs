@@ -1,0 +1,215 @@
+//! What is stale, and what to do about it. Pure.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Repair;
+use crate::Settings;
+use crate::heartbeat::{Kind, ObjectRef};
+use crate::marks::Role;
+use crate::names;
+use crate::overview::{Ours, Overview, Record, ServiceSeen};
+
+/// Plans to remove what has no heartbeat younger than `stale`, and at once what belongs to dead
+/// runs of this laptop (`own`, by uid). Everything that would be hurt by it is put right before.
+pub fn plan_sweep(seen: &Overview, now: i64, stale: Duration, own: &BTreeSet<String>) -> Vec<Repair> {
+    let sweep = Sweep { seen, now, stale: seconds(stale), own };
+    let restored: Vec<&ServiceSeen> =
+        seen.services.iter().filter(|service| sweep.is_abandoned(service)).collect();
+    let mut plan: Vec<Repair> = restored.iter().map(|service| restore(service)).collect();
+    plan.extend(sweep.scales());
+    plan.extend(sweep.unlocks());
+    plan.extend(sweep.deletes(&restored));
+    plan
+}
+
+struct Sweep<'a> {
+    seen: &'a Overview,
+    now: i64,
+    stale: i64,
+    own: &'a BTreeSet<String>,
+}
+
+impl Sweep<'_> {
+    fn is_dead(&self, object: &ObjectRef, beat: Option<i64>) -> bool {
+        self.own.contains(&object.uid) || beat.is_some_and(|beat| self.now - beat > self.stale)
+    }
+
+    fn dead(&self) -> impl Iterator<Item = &Ours> {
+        self.seen.ours.iter().filter(|ours| self.is_dead(&ours.object, ours.heartbeat))
+    }
+
+    /// Is the Service redirected for nobody who lives?
+    fn is_abandoned(&self, service: &ServiceSeen) -> bool {
+        if !matches!(service.record, Record::Selector(_)) || !self.seen.knows(Kind::Pod) {
+            return false;
+        }
+        let lives = |ours: &Ours| !ours.terminating && !self.is_dead(&ours.object, ours.heartbeat);
+        let name = Some(&service.object.name);
+        // Between two looks of a living run's guard it may select its own pods.
+        let guarded = self.seen.ours.iter().any(|ours| lives(ours) && ours.config.service.as_ref() == name);
+        let selected: Vec<&Ours> = self.seen.selected(&service.selector).collect();
+        // A shadow Deployment has the heartbeat, and its pod has none.
+        let dead = selected.iter().any(|ours| self.is_dead(&ours.object, ours.heartbeat));
+        match selected.is_empty() {
+            true => !guarded || service.selector.contains_key(crate::marks::ROLE),
+            false => dead || selected.iter().all(|ours| !lives(ours)),
+        }
+    }
+
+    fn scales(&self) -> impl Iterator<Item = Repair> {
+        let exchanged = self
+            .dead()
+            .filter(|ours| ours.role == Some(Role::Exchange) && ours.object.kind != Kind::ConfigMap);
+        exchanged.filter_map(|ours| {
+            let (deployment, replicas) = (ours.config.app.clone()?, ours.config.replicas?);
+            Some(Repair::Scale { deployment, replicas })
+        })
+    }
+
+    fn unlocks(&self) -> impl Iterator<Item = Repair> {
+        let expiry = seconds(Settings::default().lock_expiry);
+        let expired =
+            move |service: &&ServiceSeen| service.lock.is_some_and(|since| self.now - since > expiry);
+        let services = self.seen.services.iter().filter(expired);
+        services.map(|service| Repair::Unlock { service: service.object.name.clone() })
+    }
+
+    fn deletes(&self, restored: &[&ServiceSeen]) -> Vec<Repair> {
+        let needed: Vec<String> = self
+            .seen
+            .services
+            .iter()
+            .filter(|service| service.record != Record::None && !restored.contains(service))
+            .map(|service| names::stuntman(&service.object.name))
+            .collect();
+        let services = self.seen.services.iter().filter(|service| {
+            service.ours
+                && !service.terminating
+                && self.is_dead(&service.object, service.heartbeat)
+                && !needed.contains(&service.object.name)
+        });
+        let mut objects: Vec<(&ObjectRef, Option<i64>)> =
+            services.map(|service| (&service.object, service.heartbeat)).collect();
+        let ours = self.dead().filter(|ours| !ours.terminating);
+        objects.extend(ours.map(|ours| (&ours.object, ours.heartbeat)));
+        objects.sort_by_key(|(object, _)| (order(object.kind), object.name.clone()));
+        objects.into_iter().map(|(object, beat)| self.delete(object, beat)).collect()
+    }
+
+    /// What is our own goes whatever its heartbeat; the rest only if nobody revived it.
+    fn delete(&self, object: &ObjectRef, beat: Option<i64>) -> Repair {
+        let beat = beat.filter(|_| !self.own.contains(&object.uid));
+        Repair::Delete { object: object.clone(), beat }
+    }
+}
+
+fn order(kind: Kind) -> u8 {
+    match kind {
+        Kind::Deployment => 0,
+        Kind::Pod => 1,
+        Kind::Service => 2,
+        Kind::ConfigMap => 3,
+    }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+pub(super) fn restore(service: &ServiceSeen) -> Repair {
+    Repair::RestoreService { service: service.object.name.clone(), selects: service.selector.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::*;
+    use super::*;
+
+    const STALE: Duration = Duration::from_secs(300);
+    const NOW: i64 = 10_000;
+    const DEAD: i64 = NOW - 301;
+    const ALIVE: i64 = NOW - 300;
+
+    fn plan(seen: &Overview, own: &[&str]) -> Vec<String> {
+        let own = own.iter().map(ToString::to_string).collect();
+        plan_sweep(seen, NOW, STALE, &own).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_dead_exchange_is_put_back_before_its_shadow_goes() {
+        let seen = overview(
+            vec![shadow(Kind::Pod, "x", DEAD), shadow(Kind::ConfigMap, "x", DEAD)],
+            vec![redirected("echo"), stuntman("echo", DEAD)],
+        );
+
+        let wanted =
+            ["restore service echo", "delete pod x", "delete service echo-kt-stuntman", "delete configmap x"];
+        assert_eq!(plan(&seen, &[]), wanted);
+    }
+
+    #[test]
+    fn the_living_are_left_alone() {
+        let seen =
+            overview(vec![shadow(Kind::Pod, "x", ALIVE)], vec![redirected("echo"), stuntman("echo", DEAD)]);
+
+        assert!(plan(&seen, &[]).is_empty());
+    }
+
+    #[test]
+    fn what_a_dead_run_of_this_laptop_left_goes_at_once() {
+        let seen = overview(vec![shadow(Kind::Pod, "x", ALIVE)], vec![redirected("echo")]);
+
+        assert_eq!(plan(&seen, &["uid-x"]), ["restore service echo", "delete pod x"]);
+    }
+
+    #[test]
+    fn a_service_whose_shadow_is_gone_is_put_back() {
+        let seen = overview(vec![], vec![redirected("echo")]);
+
+        assert_eq!(plan(&seen, &[]), ["restore service echo"]);
+    }
+
+    #[test]
+    fn nothing_is_put_back_when_pods_can_not_be_read() {
+        let mut seen = overview(vec![], vec![redirected("echo")]);
+        seen.missing.push((Kind::Pod, right()));
+
+        assert!(plan(&seen, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_scaled_deployment_gets_its_replicas_back_first() {
+        let mut scaled = shadow(Kind::Pod, "x", DEAD);
+        scaled.config = crate::marks::Config::parse("app=echo,replicas=2");
+        let seen = overview(vec![scaled], vec![]);
+
+        assert_eq!(plan(&seen, &[]), ["scale deployment echo to 2", "delete pod x"]);
+    }
+
+    #[test]
+    fn old_locks_and_no_young_ones_are_taken_away() {
+        let locked = |name, since| ServiceSeen { lock: Some(since), ..plain(name) };
+        let seen = overview(vec![], vec![locked("old", NOW - 181), locked("young", NOW - 180)]);
+
+        assert_eq!(plan(&seen, &[]), ["unlock service old"]);
+    }
+
+    #[test]
+    fn no_heartbeat_is_life() {
+        let mut silent = shadow(Kind::Pod, "x", DEAD);
+        silent.heartbeat = None;
+        let seen = overview(vec![silent], vec![redirected("echo")]);
+
+        assert!(plan(&seen, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_dead_deployment_takes_its_living_pod_along() {
+        let mut pod = shadow(Kind::Pod, "x-1", DEAD);
+        pod.heartbeat = None;
+        let seen = overview(vec![shadow(Kind::Deployment, "x", DEAD), pod], vec![redirected("echo")]);
+
+        assert_eq!(plan(&seen, &[]), ["restore service echo", "delete deployment x"]);
+    }
+}

@@ -1,0 +1,248 @@
+//! Redirecting a Service to a shadow, and putting it back.
+//!
+//! The record of what was selected before rides in the same patch as the change, so there is no
+//! moment in which one exists without the other. `check` decides whether a Service may be
+//! redirected, `record` makes the patches, `stuntman` the stand-in, `lock` keeps two users apart,
+//! and `guard` watches over it all.
+
+mod check;
+mod guard;
+mod lock;
+mod record;
+mod stuntman;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use self::check::Occupied;
+pub use self::guard::{GuardEnd, GuardEvent};
+pub use self::lock::{Lock, LockWait, Owner};
+
+pub(crate) use self::lock::unlock_patch;
+pub(crate) use self::record::{mark_of, read as read_record, selector as selector_of};
+
+use self::check::Standing;
+use crate::Cluster;
+use crate::api::ApiError;
+use crate::target::selector_text;
+
+/// How often a change is tried again when somebody else changes the Service at the same time.
+const ROUNDS: usize = 8;
+
+/// Why a Service is not redirected, or not put back.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The Service is gone.
+    #[error("service '{0}' does not exist any more")]
+    Gone(String),
+    /// It is in use, or can not be redirected at all.
+    #[error(transparent)]
+    Occupied(#[from] Occupied),
+    /// Somebody holds the lock.
+    #[error("failed to obtain kt lock of service {service}, please try again later")]
+    Locked {
+        /// The Service.
+        service: String,
+        /// Who holds it, where that is known, and for how long.
+        wait: Box<LockWait>,
+    },
+    /// A Service of the stuntman's name is not ours.
+    #[error("service {0} exists, but not created by kt")]
+    Stranger(String),
+    /// Everybody changes the Service all the time.
+    #[error("service {0} is being changed by somebody else, please try again later")]
+    Busy(String),
+    /// The API server refused.
+    #[error("{deed} {service}")]
+    Api {
+        /// What was done, e.g. `locking service`.
+        deed: &'static str,
+        /// To which Service.
+        service: String,
+        /// Why not.
+        source: ApiError,
+    },
+}
+
+/// A Service that leads to a shadow of ours. It can be written into a journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redirected {
+    /// Its name.
+    pub service: String,
+    /// Its uid.
+    pub uid: String,
+    /// What it selected before.
+    pub original: Option<BTreeMap<String, String>>,
+    /// What it selects now.
+    pub ours: BTreeMap<String, String>,
+    /// Name of the Service which leads to the original pods; nothing where none could be made.
+    pub stuntman: Option<String>,
+    /// The stuntman's uid.
+    pub stuntman_uid: Option<String>,
+}
+
+/// What putting back found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restored {
+    /// The Service is as it was.
+    Done,
+    /// It did not lead to us any more; nothing was changed but traces of ours.
+    NotOurs,
+    /// It does not exist any more.
+    Gone,
+}
+
+impl Cluster {
+    /// May this Service be redirected? Fails with who is there, in the words for the user.
+    ///
+    /// What a dead run left behind is no obstacle; [`Cluster::redirect`] puts it back first.
+    pub async fn check_redirectable(&self, service: &str) -> Result<(), Error> {
+        let read = self.service(service).await?;
+        self.standing(&read).await.map(drop)
+    }
+
+    /// Redirects a Service to the pods with the labels `ours`; the stuntman is made before.
+    ///
+    /// Cancel safety: dropped half-way, the stuntman may stay behind, and the Service may be
+    /// redirected with its record; [`Cluster::restore_service`] undoes both.
+    pub async fn redirect(
+        &self,
+        service: &str,
+        ours: &BTreeMap<String, String>,
+    ) -> Result<Redirected, Error> {
+        for _ in 0..ROUNDS {
+            let read = self.service(service).await?;
+            if let Standing::Leftover = self.standing(&read).await? {
+                self.restore_to_record(&read).await?;
+                continue;
+            }
+            let original = read.spec.as_ref().and_then(|spec| spec.selector.clone());
+            let stuntman = self.ensure_stuntman(&read, original.as_ref()).await?;
+            let patch = record::redirect_patch(&read, original.as_ref(), ours);
+            if self.patched("switching service", service, &patch).await? {
+                return Ok(Redirected {
+                    service: service.to_owned(),
+                    uid: read.uid().unwrap_or_default(),
+                    original,
+                    ours: ours.clone(),
+                    stuntman: stuntman.as_ref().map(ResourceExt::name_any),
+                    stuntman_uid: stuntman.and_then(|stuntman| stuntman.uid()),
+                });
+            }
+        }
+        Err(Error::Busy(service.to_owned()))
+    }
+
+    /// Puts the Service back, if it still leads to us, and removes the stuntman.
+    ///
+    /// Content when the Service, the stuntman or both are gone.
+    pub async fn restore(&self, redirected: &Redirected) -> Result<Restored, Error> {
+        let Redirected { service, ours, original, .. } = redirected;
+        self.restore_or_else(service, ours, original.clone()).await
+    }
+
+    /// The same by name, for whoever knows only what the Service was to select. A lost record is
+    /// made up for by what the stuntman selects.
+    pub async fn restore_service(
+        &self,
+        service: &str,
+        ours: &BTreeMap<String, String>,
+    ) -> Result<Restored, Error> {
+        let stuntman = self.service_if_any(&crate::names::stuntman(service)).await?;
+        let otherwise = stuntman.map(|stuntman| selector_of(&stuntman));
+        self.restore_or_else(service, ours, otherwise.filter(|selector| !selector.is_empty())).await
+    }
+
+    async fn restore_or_else(
+        &self,
+        service: &str,
+        ours: &BTreeMap<String, String>,
+        otherwise: Option<BTreeMap<String, String>>,
+    ) -> Result<Restored, Error> {
+        for _ in 0..ROUNDS {
+            let Some(read) = self.service_if_any(service).await? else {
+                self.remove_stuntman(service).await?;
+                return Ok(Restored::Gone);
+            };
+            let Some(step) = record::plan_restore(&read, ours, otherwise.as_ref()) else {
+                return Ok(Restored::NotOurs);
+            };
+            if let Some(patch) = &step.patch
+                && !self.patched("putting back service", service, patch).await?
+            {
+                continue;
+            }
+            self.remove_stuntman(service).await?;
+            return Ok(if step.was_ours { Restored::Done } else { Restored::NotOurs });
+        }
+        Err(Error::Busy(service.to_owned()))
+    }
+
+    /// Puts back what a dead run left.
+    async fn restore_to_record(&self, read: &Service) -> Result<(), Error> {
+        let name = read.name_any();
+        let recorded = record::read(read).and_then(Result::ok);
+        if let Some(original) = recorded {
+            let patch = record::restore_patch(read, original.as_ref());
+            self.patched("putting back service", &name, &patch).await?;
+        }
+        Ok(())
+    }
+
+    /// Who uses the Service now?
+    async fn standing(&self, service: &Service) -> Result<Standing, Error> {
+        let selector = mark_of(&selector_of(service));
+        let pods = match selector.contains_key(crate::marks::ROLE) {
+            true => self.pods_selected(&selector, &service.name_any()).await?,
+            false => Vec::new(),
+        };
+        Ok(check::check(service, &pods, self.time(), self.settings().stale)?)
+    }
+
+    async fn pods_selected(
+        &self,
+        selector: &BTreeMap<String, String>,
+        service: &str,
+    ) -> Result<Vec<Pod>, Error> {
+        let pods: Api<Pod> = self.objects();
+        let listed = pods.list(&ListParams::default().labels(&selector_text(selector))).await;
+        let failed = api("reading the pods of service", service);
+        listed.map(|listed| listed.items).map_err(failed)
+    }
+
+    async fn service(&self, name: &str) -> Result<Service, Error> {
+        let read = self.service_if_any(name).await?;
+        read.ok_or_else(|| Error::Gone(name.to_owned()))
+    }
+
+    pub(crate) async fn service_if_any(&self, name: &str) -> Result<Option<Service>, Error> {
+        let services: Api<Service> = self.objects();
+        services.get_opt(name).await.map_err(api("reading service", name))
+    }
+
+    /// Sends a merge patch that names the version it is for; false when there is a newer one.
+    pub(crate) async fn patched(
+        &self,
+        deed: &'static str,
+        service: &str,
+        patch: &Value,
+    ) -> Result<bool, Error> {
+        let services: Api<Service> = self.objects();
+        let patched = services.patch(service, &PatchParams::default(), &Patch::Merge(patch)).await;
+        match patched.map_err(ApiError::from) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_conflict() => Ok(false),
+            Err(source) => Err(Error::Api { deed, service: service.to_owned(), source }),
+        }
+    }
+}
+
+fn api(deed: &'static str, service: &str) -> impl FnOnce(kube::Error) -> Error {
+    let service = service.to_owned();
+    move |source| Error::Api { deed, service, source: source.into() }
+}

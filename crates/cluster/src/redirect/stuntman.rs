@@ -1,0 +1,142 @@
+//! The stuntman: a Service with the original selector, which stands in while the real one leads to
+//! a shadow.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::core::ObjectMeta;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::{Error, api};
+use crate::Cluster;
+use crate::api::ApiError;
+use crate::{marks, names};
+
+type Selector = BTreeMap<String, String>;
+
+/// The stuntman of a Service which selects (or did) the pods of `selector`.
+fn plan(service: &Service, selector: Option<&Selector>, now: i64) -> Service {
+    let original = service.spec.clone().unwrap_or_default();
+    let ports = original.ports.unwrap_or_default();
+    let spec = ServiceSpec {
+        selector: selector.cloned(),
+        ports: (!ports.is_empty()).then(|| ports.iter().map(same_port).collect()),
+        type_: Some("ClusterIP".to_owned()),
+        ip_family_policy: original.ip_family_policy,
+        ..ServiceSpec::default()
+    };
+    let metadata = ObjectMeta {
+        name: Some(names::stuntman(&service.name_any())),
+        namespace: service.namespace(),
+        labels: Some([(marks::CONTROL_BY.to_owned(), marks::KT.to_owned())].into()),
+        annotations: Some([(marks::HEARTBEAT.to_owned(), now.to_string())].into()),
+        ..ObjectMeta::default()
+    };
+    Service { metadata, spec: Some(spec), status: None }
+}
+
+/// The port as the cluster's users and meshes see it; a node port stays with the original.
+fn same_port(port: &ServicePort) -> ServicePort {
+    ServicePort { node_port: None, ..port.clone() }
+}
+
+impl Cluster {
+    /// Makes the stuntman, or brings it up to date; nothing where Services can not be made.
+    pub(super) async fn ensure_stuntman(
+        &self,
+        service: &Service,
+        selector: Option<&Selector>,
+    ) -> Result<Option<Service>, Error> {
+        let services: Api<Service> = self.objects();
+        let planned = plan(service, selector, self.time());
+        let name = planned.name_any();
+        match services.create(&PostParams::default(), &planned).await.map_err(ApiError::from) {
+            Ok(made) => return Ok(Some(made)),
+            Err(error) if error.exists() => {}
+            Err(error) if error.is_forbidden() => {
+                tracing::debug!(%error, "no stuntman");
+                return Ok(None);
+            }
+            Err(source) => {
+                return Err(Error::Api { deed: "creating service", service: name, source });
+            }
+        }
+        let there = services.get(&name).await.map_err(api("reading service", &name))?;
+        if !is_ours(&there) {
+            return Err(Error::Stranger(name));
+        }
+        let mut selector = json!(planned.spec.as_ref().and_then(|spec| spec.selector.clone()));
+        for key in super::selector_of(&there).keys() {
+            if selector.get(key).is_none() {
+                selector[key] = serde_json::Value::Null;
+            }
+        }
+        let patch = json!({
+            "metadata": {"annotations": planned.metadata.annotations},
+            "spec": {"selector": selector, "ports": planned.spec.and_then(|spec| spec.ports)},
+        });
+        let patched = services.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        patched.map(Some).map_err(api("updating service", &name))
+    }
+
+    /// Deletes the stuntman of `service`, if there is one and it is ours.
+    pub(crate) async fn remove_stuntman(&self, service: &str) -> Result<(), Error> {
+        let services: Api<Service> = self.objects();
+        let name = names::stuntman(service);
+        let there = services.get_opt(&name).await.map_err(api("reading service", &name))?;
+        if !there.as_ref().is_some_and(is_ours) {
+            return Ok(());
+        }
+        match services.delete(&name, &DeleteParams::default()).await.map_err(ApiError::from) {
+            Err(source) if !source.is_not_found() => {
+                Err(Error::Api { deed: "deleting service", service: name, source })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_ours(service: &Service) -> bool {
+    service.labels().get(marks::CONTROL_BY).is_some_and(|value| value == marks::KT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stuntman_has_selector_and_ports_of_the_original() {
+        let service: Service = serde_json::from_value(json!({
+            "metadata": {"name": "echo", "namespace": "dev", "labels": {"team": "a"}},
+            "spec": {
+                "type": "NodePort", "clusterIP": "10.96.0.9", "selector": {"app": "echo"},
+                "ports": [{
+                    "name": "grpc", "port": 80, "targetPort": "http", "protocol": "TCP",
+                    "appProtocol": "grpc", "nodePort": 30000
+                }]
+            }
+        }))
+        .unwrap();
+
+        let planned =
+            serde_json::to_value(plan(&service, Some(&super::super::selector_of(&service)), 1000)).unwrap();
+
+        let wanted = json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {
+                "name": "echo-kt-stuntman", "namespace": "dev", "labels": {"control-by": "kt"},
+                "annotations": {"kt-last-heart-beat": "1000"}
+            },
+            "spec": {
+                "type": "ClusterIP", "selector": {"app": "echo"},
+                "ports": [{
+                    "name": "grpc", "port": 80, "targetPort": "http", "protocol": "TCP",
+                    "appProtocol": "grpc"
+                }]
+            }
+        });
+        assert_eq!(planned, wanted);
+    }
+}

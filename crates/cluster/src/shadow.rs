@@ -1,0 +1,295 @@
+//! Shadows: what is wanted, what is planned from it, and how it comes to life.
+//!
+//! `wanted` holds the words, `borrow` finds an image that the namespace already runs, `plan` makes
+//! the manifests, `refusal` knows which refusals have an answer, `verdict` reads what Kubernetes
+//! reports about a pod, and this file carries it all out.
+
+mod borrow;
+mod failure;
+mod plan;
+mod refusal;
+mod verdict;
+mod wait;
+mod wanted;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+
+pub use self::borrow::Image;
+pub use self::failure::{Error, Failure};
+pub use self::plan::{Adjustments, Arch};
+pub use self::refusal::Adjustment;
+pub use self::wanted::{Programs, Quota, ShadowPort, ShadowWanted};
+
+use self::plan::Place;
+use crate::Cluster;
+use crate::api::ApiError;
+use crate::marks;
+
+/// A shadow that runs.
+#[derive(Clone, Debug)]
+pub struct Shadow {
+    /// Name of the pod, and of its config map if it has one.
+    pub name: String,
+    /// The pod's uid.
+    pub uid: String,
+    /// The config map's uid, when the program was carried in one.
+    pub config_map: Option<String>,
+    /// All labels of the pod.
+    pub labels: BTreeMap<String, String>,
+    /// Its address.
+    pub address: Option<String>,
+    /// Its node.
+    pub node: Option<String>,
+    /// Where its image came from.
+    pub image: Image,
+    /// What the cluster did not want, and what is missing therefore.
+    pub adjustments: Vec<Adjustment>,
+    selected: BTreeMap<String, String>,
+}
+
+impl Shadow {
+    /// The labels by which a Service selects this shadow and nothing else.
+    pub fn mark(&self) -> BTreeMap<String, String> {
+        self.selected.clone()
+    }
+}
+
+/// What happens while a shadow comes to life, in the words for the user.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// Which image is used, and whose it is.
+    Image(Image),
+    /// The pod is being made.
+    Deploying {
+        /// Its name.
+        pod: String,
+        /// Where.
+        namespace: String,
+    },
+    /// The cluster refused something, and it is tried without.
+    Adjusted(Adjustment),
+    /// What is being waited for.
+    Waiting {
+        /// Name of the pod.
+        pod: String,
+        /// In Kubernetes' words; empty when there are none yet.
+        what: String,
+    },
+    /// The program runs.
+    Ready {
+        /// Name of the pod.
+        pod: String,
+    },
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Progress::Image(image) => image.fmt(f),
+            Progress::Deploying { pod, namespace } => {
+                write!(f, "Deploying shadow pod {pod} in namespace {namespace}")
+            }
+            Progress::Adjusted(adjustment) => adjustment.fmt(f),
+            Progress::Waiting { pod, what } if what.is_empty() => {
+                write!(f, "Waiting for pod {pod} ...")
+            }
+            Progress::Waiting { pod, what } => write!(f, "Waiting for pod {pod} ... ({what})"),
+            Progress::Ready { pod } => write!(f, "Pod {pod} is ready"),
+        }
+    }
+}
+
+impl Cluster {
+    /// Makes the wanted shadow and waits until its program runs.
+    ///
+    /// What is refused for a reason that has an answer is made once more without it, and said.
+    /// A failure removes what was made. Cancel safety: dropping this leaves the pod and the config
+    /// map called `wanted.name`, which [`Cluster::delete_shadow`] removes.
+    pub async fn ensure_shadow(
+        &self,
+        wanted: &ShadowWanted,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Shadow, Error> {
+        let image = self.choose_image(wanted).await?;
+        progress(Progress::Image(image.clone()));
+        let mut place = self.place(&image).await;
+        let made = self.make_until_it_runs(wanted, &mut place, progress).await;
+        match made {
+            Ok(shadow) => {
+                progress(Progress::Ready { pod: shadow.name.clone() });
+                Ok(shadow)
+            }
+            Err(error) => {
+                if let Err(left) = self.delete_shadow(&wanted.name).await {
+                    tracing::warn!(pod = wanted.name, error = %left, "the shadow stays behind");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Deletes a shadow: its pod, and its config map if it has one. Content when they are gone.
+    pub async fn delete_shadow(&self, name: &str) -> Result<(), ApiError> {
+        let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        let pods: Api<Pod> = self.objects();
+        let config_maps: Api<ConfigMap> = self.objects();
+        let (pod, config_map) = tokio::join!(pods.delete(name, &now), config_maps.delete(name, &now));
+        gone(pod.map(drop))?;
+        match gone(config_map.map(drop)) {
+            // Whoever may not delete config maps did not make one.
+            Err(error) if error.is_forbidden() => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Where and when the shadow is made, with no refusal known yet.
+    async fn place(&self, image: &Image) -> Place {
+        let arch = match image {
+            Image::Given(_) => None,
+            Image::Borrowed { node, .. } => Some(self.read_arch(node.as_deref()).await),
+        };
+        Place {
+            namespace: self.namespace().to_owned(),
+            now: self.time(),
+            mark: crate::names::target_mark(),
+            image: image.clone(),
+            arch,
+            adjustments: Adjustments::default(),
+        }
+    }
+
+    /// The architecture of the image's node where nodes may be read, else that of the API server.
+    async fn read_arch(&self, node: Option<&str>) -> Arch {
+        let nodes: Api<Node> = Api::all(self.client());
+        let read = match node {
+            Some(name) => nodes.get(name).await.ok(),
+            None => None,
+        };
+        read.and_then(|node| node.status?.node_info)
+            .and_then(|info| Arch::parse(&info.architecture))
+            .or_else(|| Arch::parse(self.platform().rsplit('/').next()?))
+            .unwrap_or(Arch::X86_64)
+    }
+
+    /// The image that the user named, else one that the namespace already runs.
+    async fn choose_image(&self, wanted: &ShadowWanted) -> Result<Image, Error> {
+        if let Some(image) = &wanted.image {
+            return Ok(Image::Given(image.clone()));
+        }
+        let pods: Api<Pod> = self.objects();
+        let listed = pods.list(&ListParams::default()).await;
+        let listed = listed.map_err(|source| Error::Images {
+            namespace: self.namespace().to_owned(),
+            source: source.into(),
+        })?;
+        borrow::choose(&listed.items, &wanted.borrow_from)
+            .ok_or_else(|| Error::NoImage { namespace: self.namespace().to_owned() })
+    }
+
+    async fn make_until_it_runs(
+        &self,
+        wanted: &ShadowWanted,
+        place: &mut Place,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Shadow, Error> {
+        loop {
+            let failed = match self.make(wanted, place, progress).await {
+                Ok(shadow) => return Ok(shadow),
+                Err(failed) => failed,
+            };
+            let Some(adjustment) = refusal::answer(&failed, wanted, place) else {
+                return Err(failed);
+            };
+            place.adjust(&adjustment);
+            progress(Progress::Adjusted(adjustment));
+            let removed = self.delete_shadow(&wanted.name).await;
+            removed.map_err(|source| Error::Removing { name: wanted.name.clone(), source })?;
+        }
+    }
+
+    /// Makes the objects once and waits for the pod.
+    async fn make(
+        &self,
+        wanted: &ShadowWanted,
+        place: &Place,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Shadow, Error> {
+        let (pod, namespace) = (wanted.name.clone(), place.namespace.clone());
+        progress(Progress::Deploying { pod, namespace });
+        let config_map = match plan::config_map(wanted, place)? {
+            Some(config_map) => Some(self.create(&config_map, "config map").await?),
+            None => None,
+        };
+        let pod: Pod = self.create(&plan::pod(wanted, place), "pod").await?;
+        let owning = self.own_config_map(config_map.as_ref(), &pod);
+        let (running, ()) = tokio::join!(self.wait_until_it_runs(&pod, wanted, progress), owning);
+        let running = running?;
+        let status = running.status.clone().unwrap_or_default();
+        Ok(Shadow {
+            name: running.name_any(),
+            uid: running.uid().unwrap_or_default(),
+            config_map: config_map.and_then(|config_map| config_map.uid()),
+            address: status.pod_ip,
+            node: running.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            image: place.image.clone(),
+            adjustments: place.adjustments.list(),
+            selected: plan::selected(wanted, place),
+            labels: running.labels().clone(),
+        })
+    }
+
+    async fn create<K>(&self, object: &K, kind: &'static str) -> Result<K, Error>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + fmt::Debug
+            + serde::Serialize
+            + serde::de::DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        let made = self.objects::<K>().create(&PostParams::default(), object).await;
+        let name = object.name_any();
+        made.map_err(|source| Error::Creating { kind, name, source: source.into() })
+    }
+
+    /// Makes the pod the owner of its config map, so that both go together whoever deletes the pod.
+    async fn own_config_map(&self, config_map: Option<&ConfigMap>, pod: &Pod) {
+        let (Some(config_map), Some(uid)) = (config_map, pod.uid()) else { return };
+        let owner = serde_json::json!({"metadata": {"ownerReferences": [
+            {"apiVersion": "v1", "kind": "Pod", "name": pod.name_any(), "uid": uid}
+        ]}});
+        let config_maps: Api<ConfigMap> = self.objects();
+        let patch = Patch::Merge(&owner);
+        let name = config_map.name_any();
+        if let Err(error) = config_maps.patch(&name, &PatchParams::default(), &patch).await {
+            tracing::debug!(%error, config_map = name, "the config map stays without an owner");
+        }
+    }
+}
+
+/// Is the pod one that a `ktctl` made?
+pub(crate) fn is_ours(pod: &Pod) -> bool {
+    pod.labels().get(marks::CONTROL_BY).is_some_and(|value| value == marks::KT)
+        || pod.labels().contains_key(marks::ROLE)
+}
+
+/// Is every container of the pod ready, and the pod not on its way out?
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions.is_some_and(|conditions| {
+            conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        })
+}
+
+fn gone(result: kube::Result<()>) -> Result<(), ApiError> {
+    match result.map_err(ApiError::from) {
+        Err(error) if error.is_not_found() => Ok(()),
+        result => result,
+    }
+}

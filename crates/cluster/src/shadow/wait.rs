@@ -1,0 +1,117 @@
+//! Waiting until a pod's program runs, with what Kubernetes reports meanwhile.
+
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+
+use super::Progress;
+use super::failure::{Error, Failure};
+use super::verdict::{Verdict, verdict};
+use super::wanted::ShadowWanted;
+use crate::Cluster;
+use crate::api::ApiError;
+use crate::watch::Watched;
+
+impl Cluster {
+    /// Waits until the pod runs, says what it waits for, and fails as soon as it knows better.
+    pub(super) async fn wait_until_it_runs(
+        &self,
+        pod: &Pod,
+        wanted: &ShadowWanted,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Pod, Error> {
+        let name = pod.name_any();
+        let mut waiting = Waiting::new(self, pod, progress);
+        match tokio::time::timeout(wanted.creation_timeout, waiting.run()).await {
+            Ok(Ok(pod)) => Ok(pod),
+            Ok(Err(Stopped::Failed(failure))) => Err(Error::Failed { pod: name, failure }),
+            Ok(Err(Stopped::Blind(source))) => Err(Error::Waiting { pod: name, source }),
+            Err(_) => Err(Error::NotInTime {
+                pod: name,
+                seconds: wanted.creation_timeout.as_secs(),
+                last: waiting.said,
+            }),
+        }
+    }
+}
+
+enum Stopped {
+    Failed(Failure),
+    Blind(ApiError),
+}
+
+struct Waiting<'a> {
+    cluster: &'a Cluster,
+    pod: Pod,
+    progress: &'a (dyn Fn(Progress) + Sync),
+    /// What was said last.
+    said: String,
+    events: Vec<Event>,
+    /// May events be read?
+    allowed: bool,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(cluster: &'a Cluster, pod: &Pod, progress: &'a (dyn Fn(Progress) + Sync)) -> Waiting<'a> {
+        progress(Progress::Waiting { pod: pod.name_any(), what: String::new() });
+        let (pod, said) = (pod.clone(), "no report yet".to_owned());
+        Waiting { cluster, pod, progress, said, events: Vec::new(), allowed: true }
+    }
+
+    async fn run(&mut self) -> Result<Pod, Stopped> {
+        let settings = self.cluster.settings();
+        let (pods, name) = (self.cluster.objects(), self.pod.name_any());
+        let mut watched: Watched<Pod> = Watched::new(pods, &name, settings.poll);
+        let mut look = tokio::time::interval(settings.events);
+        look.tick().await;
+        let mut unreachable_since = None;
+        loop {
+            tokio::select! {
+                state = watched.next() => match state {
+                    Ok(Some(pod)) if pod.uid() == self.pod.uid() => self.pod = pod,
+                    Ok(_) => return Err(Stopped::Failed(Failure::Deleted)),
+                    Err(error) if error.is_unreachable() => {
+                        let since = *unreachable_since.get_or_insert_with(Instant::now);
+                        if since.elapsed() > settings.connect {
+                            return Err(Stopped::Blind(error));
+                        }
+                        continue;
+                    }
+                    Err(error) => return Err(Stopped::Blind(error)),
+                },
+                _ = look.tick() => self.read_events().await,
+            }
+            unreachable_since = None;
+            if let Some(pod) = self.judge()? {
+                return Ok(pod);
+            }
+        }
+    }
+
+    fn judge(&mut self) -> Result<Option<Pod>, Stopped> {
+        match verdict(&self.pod, &self.events) {
+            Verdict::Runs => Ok(Some(self.pod.clone())),
+            Verdict::Fails(failure) => Err(Stopped::Failed(failure)),
+            Verdict::Waits(what) => {
+                if what != self.said && !what.is_empty() {
+                    self.said.clone_from(&what);
+                    (self.progress)(Progress::Waiting { pod: self.pod.name_any(), what });
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads the pod's events; stops asking once it is not allowed.
+    async fn read_events(&mut self) {
+        let Some(uid) = self.pod.uid().filter(|_| self.allowed) else { return };
+        let events: Api<Event> = self.cluster.objects();
+        let of_pod = ListParams::default().fields(&format!("involvedObject.uid={uid}"));
+        match events.list(&of_pod).await {
+            Ok(events) => self.events = events.items,
+            Err(error) => self.allowed = !ApiError::from(error).is_forbidden(),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! `~/.kt/run/<component>-<pid>.json`: what a run does, for overviews, and which things outside
+//! the laptop it must take away, for whoever comes after it if it dies.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Error, Home, failed, files, owner_of};
+use crate::in_place;
+use crate::process::Process;
+
+/// Version of the file that is written; all up to it are read.
+const VERSION: u32 = 1;
+
+/// The status file of this run; removed with its empty folders when dropped.
+#[derive(Debug)]
+pub struct RunFile {
+    home: Home,
+    path: PathBuf,
+    content: Content,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Content {
+    version: u32,
+    process: Process,
+    /// `~/.kt` did not exist before.
+    made_home: bool,
+    status: Value,
+}
+
+/// A run of this user on this laptop.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// connect, exchange, mesh, preview or forward.
+    pub component: String,
+    /// Its main process.
+    pub process: Process,
+    /// What it last wrote to [`RunFile::update`].
+    pub status: Value,
+    pub(super) path: PathBuf,
+    pub(super) made_home: bool,
+}
+
+impl Run {
+    /// Whether its process is still there; a dead one has left what `status` names.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.process.is_alive()
+    }
+}
+
+impl RunFile {
+    pub(super) fn create<T: Serialize>(home: &Home, component: &str, status: &T) -> Result<Self, Error> {
+        home.ensure("run")?;
+        let made_home = home.made.load(Relaxed);
+        let path = home.folder().join("run").join(format!("{component}-{}.json", std::process::id()));
+        let process = Process::current().map_err(failed("naming the process in", &path))?;
+        let content = Content { version: VERSION, process, made_home, status: Value::Null };
+        let mut file = Self { home: home.clone(), path, content };
+        file.update(status)?;
+        Ok(file)
+    }
+
+    /// Replaces the status; it is on disk when this returns, and never half.
+    ///
+    /// # Errors
+    /// The home is not writable, or the status is nothing that JSON can say.
+    pub fn update<T: Serialize>(&mut self, status: &T) -> Result<(), Error> {
+        let said = |error: serde_json::Error| failed("putting into words", &self.path)(error.into());
+        self.content.status = serde_json::to_value(status).map_err(said)?;
+        let text = serde_json::to_vec_pretty(&self.content).map_err(said)?;
+        let next = self.path.with_extension("json.new");
+        self.home.write(&next, &text)?;
+        let on_disk = fs::File::open(&next).and_then(|file| file.sync_all());
+        on_disk.and_then(|()| fs::rename(&next, &self.path)).map_err(failed("writing", &self.path))
+    }
+}
+
+impl Drop for RunFile {
+    fn drop(&mut self) {
+        let _ = in_place::remove(&self.path);
+        self.home.remove_if_empty("run");
+    }
+}
+
+/// Files that can not be read, or are of a newer version, are passed over.
+pub(super) fn read_all(home: &Home) -> Vec<Run> {
+    files(&home.folder().join("run"), "json").into_iter().filter_map(read).collect()
+}
+
+fn read(path: PathBuf) -> Option<Run> {
+    let content: Content = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+    let (component, _) = owner_of(&path)?;
+    let Content { version, process, made_home, status } = content;
+    (version <= VERSION).then_some(Run { component, process, status, path, made_home })
+}

@@ -1,0 +1,157 @@
+//! `ktctl connect`: this laptop reaches pods, services and names of the cluster.
+
+mod device;
+mod plan;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use kt_cluster::Cluster;
+use kt_cluster::marks::Role;
+use kt_cluster::shadow::Shadow;
+use kt_host::Helper;
+use kt_host::shutdown::Triggers;
+use kt_wire::{IncomingQueue, Link};
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+
+use crate::cli::{Connect, Global};
+use crate::failure::{Advised, Usage};
+use crate::outbound::dial::ByLink;
+use crate::outbound::proxy;
+use crate::run::{Journal, Journals, Run};
+use crate::shadow::{self, Keeper, Served};
+use crate::tasks::Tasks;
+use crate::uplink::{self, Uplink};
+use crate::{cleanup, heartbeat, leftovers, report};
+
+/// The root helper, shared by those who change the laptop during a run.
+pub(crate) type Laptop = Arc<Mutex<Helper>>;
+
+const READY: &str = "All looks good, now you can access to resources in the kubernetes cluster";
+
+/// What a run has made in the end has to be undone; noted before it is made.
+#[derive(Default)]
+struct Made {
+    cluster: Option<(Cluster, Journal)>,
+    shadow: Option<Keeper>,
+}
+
+/// Checks what can be checked before anything is touched.
+pub(crate) fn check(ask: &Connect) -> Result<(), Usage> {
+    if ask.mode != "tun2socks" {
+        let text = format!("invalid connect mode: '{}', supportted mode are tun2socks, sshuttle", ask.mode);
+        let sshuttle = "mode sshuttle is not available yet, the default mode needs no sshuttle";
+        return Err(Usage(if ask.mode == "sshuttle" { sshuttle.into() } else { text }));
+    }
+    if !ask.proxy_addr.is_loopback() && !ask.disable_tun_device {
+        return Err(Usage("parameter --proxyAddr is valid only when --disableTunDevice is used".into()));
+    }
+    plan::dns_mode(&ask.dns_mode).map(drop)
+}
+
+/// Runs until something ends it, and undoes everything.
+pub(crate) async fn run(
+    global: &Global,
+    ask: &Connect,
+    helper: Option<Helper>,
+    triggers: Triggers,
+) -> anyhow::Result<()> {
+    let mut run = Run::begin("connect", triggers)?;
+    let laptop = helper.map(|helper| Arc::new(Mutex::new(helper)));
+    let mut made = Made::default();
+    let (tasks, journals) = (run.tasks.clone(), run.journals());
+    let started = run.unless_ended(start(global, ask, laptop.clone(), &mut made, &tasks, &journals)).await;
+    let end = match started {
+        Ok(()) => run.ended().await,
+        Err(end) => end,
+    };
+    let outcome = end.say();
+    undo(&mut run, laptop, made).await;
+    outcome
+}
+
+async fn start(
+    global: &Global,
+    ask: &Connect,
+    laptop: Option<Laptop>,
+    made: &mut Made,
+    tasks: &Tasks,
+    journals: &Journals,
+) -> anyhow::Result<()> {
+    if let Some(laptop) = &laptop {
+        leftovers::say_recovered(&*laptop.lock().await);
+    }
+    let proxy = listen_proxy(ask).await?;
+    let cluster = crate::access(global).await?;
+    let journal = journals.open(global, &cluster)?;
+    made.cluster = Some((cluster.clone(), journal.clone()));
+    info!("Using tun2socks mode");
+    leftovers::of_this_laptop().await;
+    if !ask.skip_cleanup {
+        tasks.start("sweep", leftovers::sweep(cluster.clone()));
+    }
+    let wanted =
+        kt_cluster::shadow::ShadowWanted { ping: true, ..shadow::wanted(global, Role::Connect, "")? };
+    let keeper = Keeper::new(&cluster, global, &journal, wanted, "");
+    made.shadow = Some(keeper.clone());
+    let kept = keeper.open().await?;
+    let place = uplink::place(&kept.opened.link).await?;
+    let uplink = Uplink::new(kept.opened.link.clone());
+    let dial = ByLink::new(uplink.clone());
+    tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper.clone(), Vec::new()));
+    let served = Served { link: kept.opened.link, keeper: kept.opened.keeper };
+    tasks.start("tunnel", async move { keeper.serve(served, &uplink).await });
+    tasks.start("proxy", proxy::serve(proxy, dial.clone()));
+    info!("Socks proxy established");
+    match laptop {
+        None => report::ready(&[READY, &proxy_hint(ask)]),
+        Some(laptop) => {
+            device::start(&cluster, ask, laptop, &place, dial, tasks).await?;
+            report::ready(&[READY]);
+        }
+    }
+    Ok(())
+}
+
+/// New flows take the link to the new shadow.
+impl shadow::Successor for Uplink {
+    async fn is_wanted(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn has_come(&self, _: Shadow, link: Link, _: IncomingQueue) -> anyhow::Result<()> {
+        self.replace(link);
+        Ok(())
+    }
+}
+
+async fn listen_proxy(ask: &Connect) -> anyhow::Result<TcpListener> {
+    let address = SocketAddr::new(ask.proxy_addr, ask.proxy_port);
+    if !ask.proxy_addr.is_loopback() {
+        warn!("the proxy listens on {address}: everybody who reaches this laptop reaches the cluster");
+    }
+    let failed = |error: std::io::Error| {
+        let text = format!("listening on {address} for the local proxy: {error}");
+        Advised::new(text, "choose another port with --proxyPort")
+    };
+    Ok(TcpListener::bind(address).await.map_err(failed)?)
+}
+
+fn proxy_hint(ask: &Connect) -> String {
+    let address = SocketAddr::new(ask.proxy_addr, ask.proxy_port);
+    format!(">> Please setup proxy config by: export http_proxy=socks5://{address} <<")
+}
+
+/// The laptop first: it is what the user works with, and needs no network.
+async fn undo(run: &mut Run, laptop: Option<Laptop>, made: Made) {
+    if let Some(laptop) = laptop {
+        let undone = laptop.lock().await.undo_all().await;
+        cleanup::say_undone(undone);
+    }
+    run.tasks.stop().await;
+    if let (Some((cluster, journal)), Some(shadow)) = (made.cluster, made.shadow) {
+        cleanup::in_cluster(run, &cluster, &journal, shadow.delete()).await;
+    }
+}

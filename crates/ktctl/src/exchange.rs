@@ -1,0 +1,288 @@
+//! `ktctl exchange`: the cluster calls a program on this laptop instead of a service.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kt_cluster::marks::Role;
+use kt_cluster::redirect::{GuardEnd, GuardEvent, Lock, Owner, Redirected};
+use kt_cluster::shadow::{Shadow, ShadowWanted};
+use kt_cluster::target::{Expose, Exposed, Target, TargetName, shadow_ports};
+use kt_cluster::{Cluster, names};
+use kt_host::shutdown::Triggers;
+use kt_wire::{IncomingQueue, Link};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::cli::{Exchange, Global, Ports};
+use crate::failure::{Advised, Usage};
+use crate::inbound::deliver::{self, Delivery, Drain};
+use crate::run::{Journal, Journals, Run};
+use crate::shadow::{self, Keeper};
+use crate::tasks::Tasks;
+use crate::{cleanup, heartbeat, leftovers, report, user};
+
+/// How long after a switch-over callers may still take the old way: nodes learn of it one by one.
+const SETTLE: Duration = Duration::from_millis(1500);
+/// How long requests under way may take at the end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What was made and has to be undone.
+#[derive(Default)]
+struct Made {
+    cluster: Option<(Cluster, Journal)>,
+    lock: Option<Lock>,
+    shadow: Option<Keeper>,
+    drain: Option<Drain>,
+}
+
+/// Checks what can be checked before anything is touched.
+pub(crate) fn check(ask: &Exchange) -> Result<(&str, &Ports), Usage> {
+    let target = match &ask.targets[..] {
+        [] => return Err(Usage("name of service to exchange is required".into())),
+        [target] => target,
+        many => {
+            return Err(Usage(format!(
+                "too many service names are spcified ({}), should be one",
+                many.join(",")
+            )));
+        }
+    };
+    match ask.mode.as_str() {
+        "selector" => {}
+        "scale" | "ephemeral" => {
+            let text = "is not available yet, the default mode 'selector' leaves the pods alone";
+            return Err(Usage(format!("exchange mode '{}' {text}", ask.mode)));
+        }
+        other => {
+            return Err(Usage(format!(
+                "invalid exchange method '{other}', supported are selector, scale, ephemeral"
+            )));
+        }
+    }
+    let missing = || Usage("--expose is required, e.g. --expose 8080 or --expose 8080:80".into());
+    let ports = ask.expose.as_ref().ok_or_else(missing)?;
+    if let Some(udp) = ports.pairs.iter().find(|pair| pair.udp) {
+        return Err(Usage(format!("port {}/udp can not be exchanged yet, only TCP", udp.cluster)));
+    }
+    Ok((target, ports))
+}
+
+/// Runs until something ends it, and puts the service back.
+pub(crate) async fn run(global: &Global, ask: &Exchange, triggers: Triggers) -> anyhow::Result<()> {
+    let mut run = Run::begin("exchange", triggers)?;
+    let mut made = Made::default();
+    let (tasks, journals) = (run.tasks.clone(), run.journals());
+    let started = run.unless_ended(start(global, ask, &mut made, &tasks, &journals)).await;
+    let end = match started {
+        Ok(()) => run.ended().await,
+        Err(end) => end,
+    };
+    let outcome = end.say();
+    undo(&mut run, made).await;
+    outcome
+}
+
+async fn start(
+    global: &Global,
+    ask: &Exchange,
+    made: &mut Made,
+    tasks: &Tasks,
+    journals: &Journals,
+) -> anyhow::Result<()> {
+    let (name, ports) = check(ask)?;
+    if !ask.skip_port_checking {
+        check_ports(&ports.pairs).await?;
+    }
+    let cluster = crate::access(global).await?;
+    let journal = journals.open(global, &cluster)?;
+    made.cluster = Some((cluster.clone(), journal.clone()));
+    leftovers::of_this_laptop().await;
+    info!("Using selector mode");
+    let target = cluster.find_target(&TargetName::parse(name)?).await?;
+    if let Some(deployment) = &target.deployment {
+        info!("deployment '{deployment}' is reached by service '{}', which is exchanged", target.service);
+    }
+    let exposed = target.resolve(&ports.pairs)?;
+    let service = target.service.clone();
+    let owner = Owner { user: user::name(), host: user::machine(), pid: std::process::id() };
+    made.lock = Some(cluster.lock(&service, &owner, &|wait| info!("{wait}")).await?);
+    info!("Service {service} locked");
+    cluster.check_redirectable(&service).await?;
+
+    let keeper = Keeper::new(&cluster, global, &journal, wanted(global, ports, &target, &exposed)?, &service);
+    made.shadow = Some(keeper.clone());
+    let kept = keeper.open().await?;
+    let inbound =
+        Inbound { deliveries: deliveries(&service, &exposed), drain: Drain::new(), tasks: tasks.clone() };
+    made.drain = Some(inbound.drain.clone());
+    inbound.serve(&kept.opened.link, kept.opened.incoming).await?;
+
+    let ours = kept.shadow.mark();
+    journal.note_redirect(&service, &ours);
+    let redirected = cluster.redirect(&service, &ours).await?;
+    if let Some(lock) = made.lock.take() {
+        cluster.unlock(&lock).await?;
+        info!("Service {service} unlocked");
+    }
+    let stuntman = heartbeat::stuntman(&redirected);
+    tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper.clone(), stuntman));
+    tasks.start("guard", guard(cluster.clone(), redirected.clone(), kept.shadow.name.clone()));
+    let replaced = Replaced { cluster, redirected, inbound };
+    let keeper = keeper.standing_in_for(&ours);
+    let served = shadow::Served { link: kept.opened.link, keeper: kept.opened.keeper };
+    tasks.start("tunnel", async move { keeper.serve(served, &replaced).await });
+    report::ready(&[&ready_text(&target)]);
+    Ok(())
+}
+
+fn ready_text(target: &Target) -> String {
+    let (kind, name) = match &target.deployment {
+        Some(deployment) => ("deployment", deployment),
+        None => ("service", &target.service),
+    };
+    format!("Now all request to {kind} '{name}' will be redirected to local")
+}
+
+async fn check_ports(pairs: &[Expose]) -> Result<(), Advised> {
+    for pair in pairs {
+        if deliver::connect(pair.laptop).await.is_err() {
+            let text = format!("no application is running on port {}", pair.laptop);
+            return Err(Advised::new(text, "start it first, or use --skipPortChecking"));
+        }
+    }
+    Ok(())
+}
+
+fn wanted(
+    global: &Global,
+    ports: &Ports,
+    target: &Target,
+    exposed: &[Exposed],
+) -> anyhow::Result<ShadowWanted> {
+    Ok(ShadowWanted {
+        expose: ports.text.clone(),
+        borrow_from: target.selector.clone(),
+        ports: shadow_ports(exposed),
+        ..shadow::wanted(global, Role::Exchange, &target.service)?
+    })
+}
+
+/// While this laptop is away, callers go to the original pods, which the stuntman leads to.
+fn deliveries(service: &str, exposed: &[Exposed]) -> Vec<Delivery> {
+    let stuntman = names::stuntman(service);
+    let delivery = |port: &Exposed| Delivery {
+        cluster: port.pod,
+        laptop: port.laptop,
+        otherwise: Some(kt_wire::Target::Name(stuntman.clone(), port.service)),
+    };
+    exposed.iter().map(delivery).collect()
+}
+
+/// Who takes the callers, whatever link they come by.
+#[derive(Clone)]
+struct Inbound {
+    deliveries: Vec<Delivery>,
+    drain: Drain,
+    tasks: Tasks,
+}
+
+impl Inbound {
+    /// Returns once callers can come.
+    async fn serve(&self, link: &Link, incoming: IncomingQueue) -> anyhow::Result<()> {
+        let ports = deliver::listen(link, &self.deliveries).await?;
+        let serving =
+            deliver::serve(link.clone(), incoming, self.deliveries.clone(), ports, self.drain.clone());
+        self.tasks.start("deliver", serving);
+        Ok(())
+    }
+}
+
+/// What happens when the shadow is gone.
+struct Replaced {
+    cluster: Cluster,
+    redirected: Redirected,
+    inbound: Inbound,
+}
+
+impl shadow::Successor for Replaced {
+    /// Somebody who recovers the service puts it back and removes the shadow: then it is over.
+    async fn is_wanted(&self) -> anyhow::Result<()> {
+        let service = TargetName::Service(self.redirected.service.clone());
+        let target = self.cluster.find_target(&service).await?;
+        let ours = target.selector == self.redirected.ours;
+        anyhow::ensure!(
+            ours,
+            "somebody else has put service '{}' back, nothing is exchanged any more",
+            target.service
+        );
+        Ok(())
+    }
+
+    async fn has_come(&self, shadow: Shadow, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
+        self.inbound.serve(&link, incoming).await?;
+        let guard = guard(self.cluster.clone(), self.redirected.clone(), shadow.name);
+        self.inbound.tasks.start("guard", guard);
+        Ok(())
+    }
+}
+
+/// Keeps the service redirected while it is ours.
+async fn guard(cluster: Cluster, redirected: Redirected, shadow: String) -> anyhow::Result<()> {
+    let service = redirected.service.clone();
+    let said = |event| match event {
+        GuardEvent::Reapplied { after } => {
+            warn!(
+                "service {service} was applied anew, it is redirected again in {} s",
+                after.as_secs().max(1)
+            );
+        }
+        GuardEvent::RedirectedAgain => info!("service {service} is redirected again"),
+        GuardEvent::ServiceDeleted => {
+            warn!("service {service} was deleted; when it returns it is redirected again")
+        }
+        GuardEvent::Trouble(why) => warn!("service {service} can not be watched: {why}"),
+    };
+    match cluster.guard(&redirected, &shadow, &said).await {
+        GuardEnd::ShadowGone => Ok(()), // the tunnel finds out, too, and decides
+        end @ GuardEnd::TakenOver { .. } => anyhow::bail!("{end}"),
+    }
+}
+
+/// The service first; then its last callers, then the shadow.
+async fn undo(run: &mut Run, made: Made) {
+    let Some((cluster, journal)) = made.cluster else { return };
+    let redirected = journal.status().redirected;
+    let put_back = put_back(&cluster, redirected.as_ref(), made.lock);
+    let is_back = cleanup::in_cluster(run, &cluster, &journal, put_back).await;
+    if let (Some(drain), true) = (made.drain, is_back && redirected.is_some()) {
+        tokio::select! {
+            () = finish(&drain) => {}
+            () = run.impatience() => {}
+        }
+    }
+    run.tasks.stop().await;
+    if let (Some(shadow), true) = (made.shadow, is_back) {
+        cleanup::in_cluster(run, &cluster, &journal, shadow.delete()).await;
+    }
+}
+
+async fn put_back(
+    cluster: &Cluster,
+    redirected: Option<&(String, BTreeMap<String, String>)>,
+    lock: Option<Lock>,
+) -> anyhow::Result<()> {
+    if let Some((service, ours)) = redirected {
+        cluster.restore_service(service, ours).await?;
+        info!("Original service {service} recovered");
+    }
+    if let Some(lock) = lock {
+        cluster.unlock(&lock).await?;
+    }
+    Ok(())
+}
+
+/// Lets callers finish who came before every node knew that the service is back.
+async fn finish(drain: &Drain) {
+    sleep(SETTLE).await;
+    drain.drain(DRAIN).await;
+}

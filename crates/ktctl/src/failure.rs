@@ -1,0 +1,158 @@
+//! What a failure means for the user: the next step, and the exit code.
+//!
+//! Errors say what went wrong, each in its own crate; only this file knows what to advise.
+
+use std::process::ExitCode;
+
+use kt_cluster::api::ApiError;
+use kt_cluster::{access, shadow, tunnel};
+use kt_wire::hello::HelloError;
+use kt_wire::{Reason, Refused};
+
+/// The user typed something that can not be done.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+/// Something that we know the way out of.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Advised {
+    pub(crate) text: String,
+    pub(crate) advice: String,
+}
+
+impl Advised {
+    pub(crate) fn new(text: impl Into<String>, advice: impl Into<String>) -> Advised {
+        Advised { text: text.into(), advice: advice.into() }
+    }
+}
+
+/// Tells the user, and the shell.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    tracing::error!("Exit: {error:#}");
+    if let Some(advice) = advice(error) {
+        tracing::error!(">> {advice}");
+    }
+    match error.downcast_ref::<Usage>() {
+        Some(_) => ExitCode::from(2),
+        None => ExitCode::FAILURE,
+    }
+}
+
+/// The next step, where we know one.
+fn advice(error: &anyhow::Error) -> Option<String> {
+    if let Some(advised) = find::<Advised>(error) {
+        return Some(advised.advice.clone());
+    }
+    if find::<crate::shadow::NoProgram>(error).is_some() {
+        return Some("build it with `make build`, or name an image with --image".into());
+    }
+    if let Some(tunnel::Error::Forbidden { right, .. }) = find(error) {
+        return Some(role(&right.to_string()));
+    }
+    if let Some(refused) = find::<HelloError>(error) {
+        return of_hello(refused);
+    }
+    if let Some(shadow) = find::<shadow::Error>(error).and_then(of_shadow) {
+        return Some(shadow);
+    }
+    if let Some(access::Error::NoSuchContext(_)) = find(error) {
+        return Some("`kubectl config get-contexts` lists them".into());
+    }
+    if let Some(helper) = find::<kt_host::helper::Error>(error).and_then(of_helper) {
+        return Some(helper);
+    }
+    if let Some(Refused { reason: Reason::Forbidden, .. }) = find(error) {
+        return Some(
+            "ports below 1024 need a namespace that allows the sysctl ip_unprivileged_port_start".into(),
+        );
+    }
+    find::<ApiError>(error).and_then(of_api)
+}
+
+fn find<E: std::error::Error + 'static>(error: &anyhow::Error) -> Option<&E> {
+    error.chain().find_map(|cause| cause.downcast_ref())
+}
+
+fn role(right: &str) -> String {
+    format!("ask for the right to {right}; docs/rbac/all-commands-mini.yaml has all that ktctl needs")
+}
+
+fn of_api(error: &ApiError) -> Option<String> {
+    Some(match error {
+        ApiError::Forbidden { right, .. } => role(&right.to_string()),
+        ApiError::Unauthorized(_) => {
+            "your credentials have expired or are wrong: log in again and try `kubectl get pods`".into()
+        }
+        ApiError::Unreachable(_) | ApiError::TimedOut => {
+            "check the network, the VPN and the proxy: `kubectl version` has to reach the API server, too"
+                .into()
+        }
+        ApiError::Credentials(_) => "run the log-in program of your kubeconfig by hand and try again".into(),
+        _ => return None,
+    })
+}
+
+fn of_hello(error: &HelloError) -> Option<String> {
+    match error {
+        HelloError::Foreign(_) => {
+            Some("the image does not contain a matching shadow: leave --image out, or use an image made by `make images`".into())
+        }
+        HelloError::Version(_) => Some("use the image of the same version as this ktctl, or leave --image out".into()),
+        _ => None,
+    }
+}
+
+fn of_shadow(error: &shadow::Error) -> Option<String> {
+    match error {
+        shadow::Error::NoImage { .. } => {
+            Some("start any pod in the namespace, or name an image that it may pull with --image".into())
+        }
+        shadow::Error::Failed { failure: shadow::Failure::Image { .. }, .. } => {
+            Some("check --image and --imagePullSecret; without --image no registry is needed".into())
+        }
+        _ => None,
+    }
+}
+
+fn of_helper(error: &kt_host::helper::Error) -> Option<String> {
+    use kt_host::helper::{Error, FailureKind};
+    match error {
+        Error::Failed { kind: FailureKind::NoTun, .. } => Some(
+            "this machine has no TUN device (/dev/net/tun): use `ktctl connect --disableTunDevice`".into(),
+        ),
+        Error::Failed { kind: FailureKind::NoNft, .. } => Some("install the package nftables".into()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+    use kt_cluster::api::Right;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_right_is_answered_with_the_role_that_has_it() {
+        let right = Right {
+            verb: "create".into(),
+            resource: "pods".into(),
+            group: String::new(),
+            namespace: Some("dev".into()),
+        };
+        let error = ApiError::Forbidden { right, message: "pods is forbidden".into() };
+        let error = Err::<(), _>(error).context("making the shadow").expect_err("error");
+
+        let advice = advice(&error).expect("advice");
+
+        assert!(advice.contains("create pods in namespace dev"), "{advice}");
+        assert!(advice.contains("docs/rbac/all-commands-mini.yaml"), "{advice}");
+    }
+
+    #[test]
+    fn an_unknown_failure_gets_no_made_up_advice() {
+        assert_eq!(advice(&anyhow::anyhow!("something")), None);
+    }
+}

@@ -1,0 +1,90 @@
+//! What dead runs have left: on this laptop, and in the cluster.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Context;
+use kt_cluster::leftovers::{Outcome, plan_sweep};
+use kt_cluster::{Access, Cluster};
+use kt_host::Helper;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use crate::run::Status;
+use crate::user;
+
+/// How long the leftovers of one run may take; its cluster may be gone for good.
+const WITHIN: Duration = Duration::from_secs(8);
+
+/// Says what the root helper has put back before anything else.
+pub(crate) fn say_recovered(helper: &Helper) {
+    for undone in helper.recovered() {
+        match &undone.failure {
+            None => info!("A dead run had left {}, which is undone", undone.what),
+            Some(failure) => {
+                warn!("A dead run has left {}, and it can not be undone: {failure}", undone.what)
+            }
+        }
+    }
+}
+
+/// Undoes what runs of this user, which were killed on this laptop, have left in their clusters:
+/// exactly their things, whatever their heartbeat says. What fails is tried again next time.
+pub(crate) async fn of_this_laptop() {
+    let home = user::home();
+    home.remove_dead_pid_files();
+    for run in home.runs().into_iter().filter(|run| !run.is_alive()) {
+        let status: Status = serde_json::from_value(run.status.clone()).unwrap_or_default();
+        match timeout(WITHIN, undo(&status)).await {
+            Ok(Ok(())) => {
+                info!("Cleaned up after {} {}, which was killed", run.component, run.process.pid);
+                if let Err(error) = home.remove_run(&run) {
+                    debug!(%error, "its journal stays");
+                }
+            }
+            Ok(Err(error)) => warn!("Can not clean up after a killed {}: {error:#}", run.component),
+            Err(_) => warn!("Can not clean up after a killed {}: its cluster does not answer", run.component),
+        }
+    }
+}
+
+async fn undo(status: &Status) -> anyhow::Result<()> {
+    if status.shadows.is_empty() && status.redirected.is_none() {
+        return Ok(());
+    }
+    let access = Access {
+        kubeconfig: status.kubeconfig.clone(),
+        context: Some(status.context.clone()),
+        namespace: Some(status.namespace.clone()),
+        embedded: None,
+    };
+    let cluster = Cluster::connect(&access).await?;
+    if let Some((service, ours)) = &status.redirected {
+        cluster.restore_service(service, ours).await?;
+    }
+    for name in &status.shadows {
+        cluster.delete_shadow(name).await.with_context(|| format!("deleting shadow pod {name}"))?;
+    }
+    Ok(())
+}
+
+/// Repairs what anybody's dead runs have left in the namespace, in the background. Services come
+/// before shadows; a part for which a right is missing is left to somebody who has it.
+pub(crate) async fn sweep(cluster: Cluster) -> anyhow::Result<()> {
+    let seen = match cluster.overview().await {
+        Ok(seen) => seen,
+        Err(error) => {
+            debug!(%error, "nothing is swept");
+            return Ok(());
+        }
+    };
+    let plan = plan_sweep(&seen, cluster.time(), cluster.settings().stale, &BTreeSet::new());
+    for (repair, outcome) in cluster.repair_all(&plan).await {
+        match outcome {
+            Ok(Outcome::Done) => info!("A dead run had left something: {repair}"),
+            Ok(Outcome::Gone | Outcome::Alive) => {}
+            Err(error) => debug!(%repair, %error, "not repaired"),
+        }
+    }
+    Ok(())
+}

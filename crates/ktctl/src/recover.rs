@@ -1,0 +1,45 @@
+//! `ktctl recover`: puts one service back, whoever had exchanged it.
+
+use anyhow::Context;
+use kt_cluster::leftovers::{Recovery, plan_recover};
+use tracing::info;
+
+use crate::cli::{Global, Recover};
+use crate::failure::Usage;
+
+/// Checks what can be checked before anything is touched.
+pub(crate) fn check(ask: &Recover) -> Result<&str, Usage> {
+    match &ask.services[..] {
+        [] => Err(Usage("name of service to recover is required".into())),
+        [service] => Ok(service),
+        many => {
+            Err(Usage(format!("too many service names are spcified ({}), should be one", many.join(","))))
+        }
+    }
+}
+
+/// Puts the service back, and removes what stood in its place.
+pub(crate) async fn run(global: &Global, ask: &Recover) -> anyhow::Result<()> {
+    let service = check(ask)?;
+    let cluster = crate::access(global).await?;
+    let seen = cluster.overview().await.context("looking at the namespace")?;
+    let repairs = match plan_recover(service, &seen)? {
+        Recovery::Repairs(repairs) => repairs,
+        Recovery::Nothing(why) => {
+            info!("{why}");
+            return Ok(());
+        }
+    };
+    let mut failures = Vec::new();
+    for (repair, outcome) in cluster.repair_all(&repairs).await {
+        match outcome {
+            Ok(_) => info!("Done: {repair}"),
+            Err(error) => failures.push(anyhow::Error::from(error)),
+        }
+    }
+    match failures.into_iter().next() {
+        None => info!("Original service {service} recovered"),
+        Some(error) => return Err(error.context(format!("recovering service {service}"))),
+    }
+    Ok(())
+}

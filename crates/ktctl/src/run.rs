@@ -1,0 +1,164 @@
+//! One use of a command, from start to undone: its pid file, its journal, what asks it to end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
+use kt_cluster::Cluster;
+use kt_host::home::{Home, PidFile, RunFile};
+use kt_host::shutdown::{Trigger, Triggers};
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use crate::cli::Global;
+use crate::tasks::Tasks;
+
+/// A run. Dropping it removes its files.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) tasks: Tasks,
+    home: Home,
+    component: &'static str,
+    triggers: Triggers,
+    pid_file: PidFile,
+}
+
+/// Why a run ends.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// A signal.
+    Signal(Trigger),
+    /// Somebody removed the pid file, which asks us to stop.
+    PidFileRemoved,
+    /// Something broke that the run can not go on without.
+    Failed(anyhow::Error),
+}
+
+impl Run {
+    /// Begins a run.
+    pub(crate) fn begin(component: &'static str, triggers: Triggers) -> anyhow::Result<Run> {
+        let home = crate::user::home();
+        let pid_file = home.pid_file(component).context("writing the pid file")?;
+        Ok(Run { tasks: Tasks::default(), home, component, triggers, pid_file })
+    }
+
+    /// Where the run's journal will lie.
+    pub(crate) fn journals(&self) -> Journals {
+        Journals { home: self.home.clone(), component: self.component }
+    }
+
+    /// Waits until something ends the run. Cancel safe.
+    pub(crate) async fn ended(&mut self) -> End {
+        tokio::select! {
+            trigger = self.triggers.wait_for_trigger() => End::Signal(trigger),
+            () = self.pid_file.wait_until_removed() => End::PidFileRemoved,
+            error = self.tasks.failed() => End::Failed(error),
+        }
+    }
+
+    /// Does something for as long as nothing ends the run.
+    pub(crate) async fn unless_ended<T>(
+        &mut self,
+        deed: impl Future<Output = anyhow::Result<T>>,
+    ) -> Result<T, End> {
+        tokio::select! {
+            done = deed => done.map_err(End::Failed),
+            end = self.ended() => Err(end),
+        }
+    }
+
+    /// Waits for another signal: the user has had enough of waiting.
+    pub(crate) async fn impatience(&mut self) {
+        self.triggers.wait_for_trigger().await;
+    }
+}
+
+impl End {
+    /// Says why; what is wrong is returned, to be said after the clean-up.
+    pub(crate) fn say(self) -> anyhow::Result<()> {
+        match self {
+            End::Signal(trigger) => info!("Terminal signal is {trigger}"),
+            End::PidFileRemoved => info!("Pid file was removed"),
+            End::Failed(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// What a run has made in a cluster, and where that is: enough for whoever comes after it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Status {
+    pub(crate) kubeconfig: Option<PathBuf>,
+    pub(crate) context: String,
+    pub(crate) namespace: String,
+    /// Names of shadows.
+    pub(crate) shadows: Vec<String>,
+    /// A Service, and what it was made to select.
+    pub(crate) redirected: Option<(String, BTreeMap<String, String>)>,
+}
+
+/// Where the journal of a run lies, once there is something to write.
+#[derive(Clone, Debug)]
+pub(crate) struct Journals {
+    home: Home,
+    component: &'static str,
+}
+
+impl Journals {
+    /// Opens the journal of what the run makes in a cluster.
+    pub(crate) fn open(&self, global: &Global, cluster: &Cluster) -> anyhow::Result<Journal> {
+        let status = Status {
+            kubeconfig: global.kubeconfig.clone(),
+            context: cluster.context().into(),
+            namespace: cluster.namespace().into(),
+            ..Status::default()
+        };
+        let file = self.home.run_file(self.component, &status).context("writing the run's journal")?;
+        Ok(Journal { open: Arc::new(Mutex::new(Some((file, status)))) })
+    }
+}
+
+/// The journal of a run. Each thing is written down before it is made. Cloning shares it.
+#[derive(Clone, Debug)]
+pub(crate) struct Journal {
+    open: Arc<Mutex<Option<(RunFile, Status)>>>,
+}
+
+impl Journal {
+    fn lock(&self) -> MutexGuard<'_, Option<(RunFile, Status)>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What stands in it.
+    pub(crate) fn status(&self) -> Status {
+        self.lock().as_ref().map(|(_, status)| status.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn note_shadow(&self, name: &str) {
+        self.note(|status| status.shadows.push(name.into()));
+    }
+
+    pub(crate) fn note_redirect(&self, service: &str, ours: &BTreeMap<String, String>) {
+        self.note(|status| status.redirected = Some((service.into(), ours.clone())));
+    }
+
+    fn note(&self, what: impl FnOnce(&mut Status)) {
+        if let Some((file, status)) = self.lock().as_mut() {
+            what(status);
+            if let Err(error) = file.update(status) {
+                warn!(
+                    "the run's journal can not be written, after a crash somebody has to clean up: {error:#}"
+                );
+            }
+        }
+    }
+
+    /// Leaves the file for the next start on this laptop: not everything could be undone.
+    pub(crate) fn leave(&self) {
+        if let Some((file, _)) = self.lock().take() {
+            std::mem::forget(file);
+        }
+    }
+}

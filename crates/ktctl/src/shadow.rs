@@ -1,0 +1,208 @@
+//! The shadow of a run: how it is wanted, and how it is kept.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use kt_cluster::heartbeat::{Kind, ObjectRef};
+use kt_cluster::marks::{Config, Role};
+use kt_cluster::shadow::{Programs, Progress, Quota, Shadow, ShadowWanted};
+use kt_cluster::{Cluster, names};
+use kt_wire::link::LinkEnd;
+use kt_wire::{IncomingQueue, Link};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::cli::{Global, Pairs, VERSION};
+use crate::run::Journal;
+use crate::uplink::{self, Opened};
+use crate::user;
+
+/// The programs that were embedded when this was built.
+const PROGRAMS: Programs = Programs {
+    x86_64: include_bytes!(concat!(env!("OUT_DIR"), "/shadow-x86_64")),
+    aarch64: include_bytes!(concat!(env!("OUT_DIR"), "/shadow-aarch64")),
+};
+
+/// Where the shadow waits for us, unless a caller's port is the same.
+const PORTS: [u16; 2] = [17617, 17618];
+
+/// The first and the longest pause before another try for a new shadow.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+/// The image, or the built-in program, can not be used at all.
+#[derive(Debug, thiserror::Error)]
+#[error("this ktctl was built without the program for pods")]
+pub(crate) struct NoProgram;
+
+/// What a command wants of its shadow.
+pub(crate) fn wanted(global: &Global, role: Role, service: &str) -> Result<ShadowWanted, NoProgram> {
+    if global.image.is_none() && PROGRAMS.x86_64.is_empty() && PROGRAMS.aarch64.is_empty() {
+        return Err(NoProgram);
+    }
+    let (quota, bad) = Quota::parse(global.pod_quota.as_deref().unwrap_or_default());
+    for part in bad {
+        warn!("'{part}' in --podQuota is not understood and skipped, the form is 0.5c,512m");
+    }
+    let pairs = |pairs: &Option<Pairs>| pairs.iter().flat_map(|pairs| pairs.0.clone()).collect();
+    Ok(ShadowWanted {
+        config: Config { service: (!service.is_empty()).then(|| service.to_owned()), ..Config::default() },
+        labels: pairs(&global.with_label),
+        annotations: pairs(&global.with_annotation),
+        user: user::name(),
+        host: user::machine(),
+        client_version: VERSION.into(),
+        image: global.image.clone().filter(|image| !image.is_empty()),
+        quota: (quota != Quota::default()).then_some(quota),
+        node_selector: pairs(&global.node_selector),
+        pull_secret: global.image_pull_secret.clone().filter(|secret| !secret.is_empty()),
+        service_account: Some(global.service_account.clone()),
+        force_update: global.force_update,
+        creation_timeout: Duration::from_secs(global.pod_creation_timeout),
+        ..ShadowWanted::new(role, &names::shadow(role, service), PROGRAMS)
+    })
+}
+
+/// A run's shadow. Cloning shares it.
+#[derive(Clone)]
+pub(crate) struct Keeper {
+    cluster: Cluster,
+    wanted: ShadowWanted,
+    /// What the name of the next shadow is made of.
+    service: String,
+    port: u16,
+    within: Duration,
+    journal: Journal,
+    /// The shadow that runs now.
+    present: Arc<Mutex<Option<Shadow>>>,
+}
+
+/// What a command does about a shadow that had to be replaced.
+pub(crate) trait Successor {
+    /// Fails when the run should rather end.
+    fn is_wanted(&self) -> impl Future<Output = anyhow::Result<()>> + Send;
+
+    /// Goes on with the new shadow.
+    fn has_come(
+        &self,
+        shadow: Shadow,
+        link: Link,
+        incoming: IncomingQueue,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send;
+}
+
+/// A shadow that runs, and the link to it.
+pub(crate) struct Kept {
+    pub(crate) shadow: Shadow,
+    pub(crate) opened: Opened,
+}
+
+/// A link that has to be served.
+pub(crate) struct Served {
+    pub(crate) link: Link,
+    pub(crate) keeper: kt_wire::link::Keeper<uplink::PodDialer>,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        cluster: &Cluster,
+        global: &Global,
+        journal: &Journal,
+        wanted: ShadowWanted,
+        service: &str,
+    ) -> Keeper {
+        let taken = |port: &u16| wanted.ports.iter().any(|exposed| exposed.number == *port);
+        let port = PORTS.into_iter().find(|port| !taken(port)).unwrap_or(PORTS[0]);
+        let wanted = ShadowWanted { args: vec!["--port".into(), port.to_string()], ..wanted };
+        Keeper {
+            cluster: cluster.clone(),
+            wanted,
+            service: service.into(),
+            port,
+            within: Duration::from_secs(global.port_forward_timeout.max(1)),
+            journal: journal.clone(),
+            present: Arc::default(),
+        }
+    }
+
+    /// The same, whose later shadows get the calls that `ours` selects, too.
+    pub(crate) fn standing_in_for(mut self, ours: &BTreeMap<String, String>) -> Keeper {
+        self.wanted.labels.extend(ours.clone());
+        self
+    }
+
+    /// What has to be kept alive.
+    pub(crate) fn objects(&self) -> Vec<ObjectRef> {
+        let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(shadow) = present.as_ref() else { return Vec::new() };
+        let config_map =
+            shadow.config_map.iter().map(|uid| ObjectRef::new(Kind::ConfigMap, &shadow.name, uid));
+        std::iter::once(ObjectRef::new(Kind::Pod, &shadow.name, &shadow.uid)).chain(config_map).collect()
+    }
+
+    /// Makes the shadow and opens a link to it. Cancel safety: a shadow that is half made stands in
+    /// the journal.
+    pub(crate) async fn open(&self) -> anyhow::Result<Kept> {
+        self.open_as(self.wanted.clone()).await
+    }
+
+    async fn open_as(&self, wanted: ShadowWanted) -> anyhow::Result<Kept> {
+        self.journal.note_shadow(&wanted.name);
+        let said = Mutex::new(String::new());
+        let shadow = self.cluster.ensure_shadow(&wanted, &|progress| say(&said, &progress)).await?;
+        *self.present.lock().unwrap_or_else(PoisonError::into_inner) = Some(shadow.clone());
+        let opened = uplink::open(&self.cluster, &shadow.name, self.port, self.within).await?;
+        Ok(Kept { shadow, opened })
+    }
+
+    /// Serves the link; when the shadow is gone, makes another one and hands its link over.
+    /// Returns when the link was ended on purpose.
+    pub(crate) async fn serve(self, first: Served, successor: &impl Successor) -> anyhow::Result<()> {
+        let mut link = first;
+        loop {
+            let (end, ()) = tokio::join!(link.keeper.serve(), uplink::report(link.link.clone()));
+            match end {
+                LinkEnd::Ended(_) => return Ok(()),
+                LinkEnd::ShadowGone(why) => warn!("the shadow pod is gone, making another one ({why})"),
+            }
+            let kept = self.open_again(successor).await?;
+            successor.has_come(kept.shadow, kept.opened.link.clone(), kept.opened.incoming).await?;
+            link = Served { link: kept.opened.link, keeper: kept.opened.keeper };
+            info!("connection restored");
+        }
+    }
+
+    async fn open_again(&self, successor: &impl Successor) -> anyhow::Result<Kept> {
+        let mut pause = AGAIN.0;
+        loop {
+            successor.is_wanted().await?;
+            let name = names::shadow(self.wanted.role, &self.service);
+            match self.open_as(ShadowWanted { name, ..self.wanted.clone() }).await {
+                Ok(kept) => return Ok(kept),
+                Err(error) => warn!("no new shadow yet, trying again in {} s: {error:#}", pause.as_secs()),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(AGAIN.1);
+        }
+    }
+
+    /// Deletes every shadow of the run.
+    pub(crate) async fn delete(&self) -> anyhow::Result<()> {
+        for name in self.journal.status().shadows {
+            info!("Cleaning shadow pod {name}");
+            self.cluster.delete_shadow(&name).await.with_context(|| format!("deleting shadow pod {name}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Says progress, each line once.
+fn say(said: &Mutex<String>, progress: &Progress) {
+    let line = progress.to_string();
+    let mut last = said.lock().unwrap_or_else(PoisonError::into_inner);
+    if *last != line {
+        info!("{line}");
+        *last = line;
+    }
+}

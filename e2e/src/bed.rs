@@ -1,0 +1,81 @@
+//! Where things are: the checkout, the program under test, and the running test bed.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The program under test: `$KTCTL`, else what `make build` has built.
+///
+/// # Panics
+/// When it is not there.
+pub fn ktctl() -> String {
+    let path = match std::env::var_os("KTCTL") {
+        Some(path) => PathBuf::from(path),
+        None => checkout().join("target/release/ktctl"),
+    };
+    assert!(path.exists(), "there is no {}: run `make build`", path.display());
+    path.display().to_string()
+}
+
+/// Tells whether `make test-long` asks for the full numbers.
+pub fn long() -> bool {
+    std::env::var_os("KT_LONG").is_some()
+}
+
+/// Says why a test cannot run here; `make test` counts it as skipped. The test then returns.
+pub fn skip(test: &str, missing: &str) {
+    eprintln!("skipped {test}: {missing}");
+    let Some(list) = std::env::var_os("KT_SKIPPED") else {
+        return;
+    };
+    let mut list =
+        OpenOptions::new().append(true).create(true).open(list).expect("open the list of skipped tests");
+    writeln!(list, "{test}: {missing}").expect("add to the list of skipped tests");
+}
+
+/// The root of the work tree.
+pub(crate) fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout is above this crate")
+}
+
+/// The driver of the test bed, in the checkout's folder, which laptops can see.
+pub(crate) fn testbed(args: &[&str]) -> Command {
+    let mut command = Command::new(checkout().join("testbed/testbed"));
+    command.args(args).current_dir(checkout());
+    command
+}
+
+/// Where the test bed keeps its programs and the state of the cluster.
+pub(crate) fn state() -> PathBuf {
+    if let Some(dir) = std::env::var_os("KT_TESTBED_DIR") {
+        return PathBuf::from(dir);
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
+    cache.unwrap_or_else(home).join("kt-testbed")
+}
+
+/// The file with the rights that `ktctl` ships for its users; the test bed binds it, too.
+pub(crate) fn role() -> PathBuf {
+    let told = std::env::var_os("KT_TESTBED_ROLE").map(PathBuf::from);
+    told.unwrap_or_else(|| checkout().join("docs/rbac/all-commands-mini.yaml"))
+}
+
+/// One of the test bed's programs, under the path it has on this machine and on laptops.
+pub(crate) fn program(name: &str) -> String {
+    state().join("bin").join(name).display().to_string()
+}
+
+/// The kinds of laptop1, laptop2, and so on, as the cluster was started with them.
+///
+/// # Panics
+/// When no cluster is up.
+pub(crate) fn laptops() -> Vec<String> {
+    let file = state().join("cluster/complete");
+    let text = std::fs::read(&file)
+        .unwrap_or_else(|_| panic!("no cluster is up: run `make cluster-up NODES=2 LAPTOPS=2`"));
+    let shape: serde_json::Value = serde_json::from_slice(&text).expect("the test bed writes JSON");
+    let kinds = shape["Kinds"].as_array().cloned().unwrap_or_default();
+    kinds.iter().filter_map(|kind| kind.as_str().map(String::from)).collect()
+}

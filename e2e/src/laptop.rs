@@ -1,0 +1,221 @@
+//! A developer's laptop: programs run on it by its user, with `sudo` or without.
+
+use std::time::Duration;
+
+use crate::lease::{Lease, lease};
+use crate::running::{Ended, Running};
+use crate::{Cluster, Snapshot, bed, wait_until};
+
+/// How long a program that is to end by itself may run, in seconds.
+const PATIENCE: u64 = 60;
+
+/// What is peculiar about a laptop: see the test bed's README.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `/etc/resolv.conf` names the office.
+    Plain,
+    /// systemd-resolved with a D-Bus.
+    Resolved,
+    /// Lets in nothing but answers.
+    Firewall,
+    /// Strict reverse path filter.
+    RpFilter,
+    /// Routes of a VPN overlap the pods' range.
+    Vpn,
+}
+
+/// A laptop that is this test's until it is dropped. What the test has started on it must be
+/// dropped first.
+#[derive(Debug)]
+pub struct Laptop {
+    lease: Lease,
+    user: String,
+}
+
+/// A process on a laptop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its number on the laptop.
+    pub pid: u32,
+    /// Its parent's number.
+    pub parent: u32,
+    /// Who runs it.
+    pub user: String,
+    /// Its command line.
+    pub args: String,
+}
+
+impl Laptop {
+    /// Takes a plain laptop, whose user works in the namespace of `cluster`.
+    pub fn lease(cluster: &Cluster) -> Self {
+        Self::lease_kind(cluster, Kind::Plain).expect("the test bed has a plain laptop")
+    }
+
+    /// Takes a laptop of a kind, or tells that the test bed runs without one.
+    pub fn lease_kind(cluster: &Cluster, kind: Kind) -> Option<Self> {
+        let names: Vec<String> = (1..)
+            .zip(bed::laptops())
+            .filter(|(_, k)| k == kind.name())
+            .map(|(i, _)| format!("laptop{i}"))
+            .collect();
+        if names.is_empty() {
+            return None;
+        }
+        let lease = lease(&names);
+        let user = lease.name.replace("laptop", "dev");
+        let laptop = Self { lease, user };
+        laptop.work_in(cluster.namespace()).ok();
+        Some(laptop)
+    }
+
+    /// Its name, such as `laptop1`.
+    pub fn name(&self) -> &str {
+        &self.lease.name
+    }
+
+    /// The name of its user, such as `dev1`.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Starts a program as the laptop's user, in his home.
+    pub fn start(&self, command: &[&str]) -> Running {
+        Running::start(self.exec(&format!("{}@{}", self.user, self.name()), command))
+    }
+
+    /// Starts a program by the user's `sudo`.
+    pub fn start_sudo(&self, command: &[&str]) -> Running {
+        self.start(&[&["sudo"], command].concat())
+    }
+
+    /// Runs a program as the laptop's user to its end.
+    pub fn run(&self, command: &[&str]) -> Ended {
+        self.start(command).wait(PATIENCE)
+    }
+
+    /// Runs a program by the user's `sudo` to its end.
+    pub fn run_sudo(&self, command: &[&str]) -> Ended {
+        self.start_sudo(command).wait(PATIENCE)
+    }
+
+    /// Starts `ktctl` with these arguments as the laptop's user.
+    pub fn ktctl(&self, args: &[&str]) -> Running {
+        self.start(&[&[bed::ktctl().as_str()], args].concat())
+    }
+
+    /// Starts `sudo ktctl` with these arguments.
+    pub fn sudo_ktctl(&self, args: &[&str]) -> Running {
+        self.start_sudo(&[&[bed::ktctl().as_str()], args].concat())
+    }
+
+    /// Runs `sudo ktctl connect` with these arguments until it says that it is ready.
+    pub fn connect(&self, args: &[&str]) -> Running {
+        let mut connect = self.sudo_ktctl(&[&["connect"], args].concat());
+        connect.wait_for("All looks good", 30);
+        connect
+    }
+
+    /// Asks for an address with `curl`, within 10 s; an answer of 400 or above is an error.
+    pub fn get(&self, url: &str) -> Ended {
+        self.run(&["curl", "-sSf", "--max-time", "10", "--noproxy", "*", url])
+    }
+
+    /// Runs a web server on 127.0.0.1 of the laptop that answers `page`, and waits until it does.
+    pub fn serve(&self, port: u16, page: &str) -> Running {
+        let web = format!("LISTEN_HTTP=127.0.0.1:{port}");
+        let page = format!("ECHO_PAGE={page}");
+        let mut server = self.start(&["env", &web, "LISTEN_RAW=127.0.0.1:0", &page, &bed::program("echo")]);
+        server.wait_for("http 127.0.0.1", 10);
+        server
+    }
+
+    /// The processes whose program has this name, without `sudo` and shells around it.
+    pub fn processes(&self, program: &str) -> Vec<Process> {
+        let list = Running::start(self.exec(self.name(), &["ps", "-ww", "-eo", "pid=,ppid=,user=,args="]))
+            .wait(PATIENCE)
+            .ok();
+        list.lines().filter_map(Process::parse).filter(|p| p.program() == program).collect()
+    }
+
+    /// Kills a process of the laptop without a chance to clean up, and waits until it is gone.
+    pub fn kill9(&self, process: &Process) {
+        self.root(&["kill", "-9", &process.pid.to_string()]).ok();
+        let path = format!("/proc/{}/exe", process.pid); // of a zombie, too, it cannot be read
+        wait_until("a killed process is gone", Duration::from_secs(5), || {
+            (self.root(&["readlink", &path]).code != 0).then_some(())
+        });
+    }
+
+    /// Runs a program as root without `sudo`, as the administrator of the laptop does.
+    pub fn root(&self, command: &[&str]) -> Ended {
+        Running::start(self.exec(self.name(), command)).wait(PATIENCE)
+    }
+
+    /// Makes the laptop's link slow (`--delay 20ms --rate 100mbit --loss 0.1%`), cuts it
+    /// (`--down`, `--up`) or, without words, makes it plain again.
+    pub fn link(&self, how: &[&str]) {
+        Running::start(bed::testbed(&[&["link", self.name()], how].concat())).wait(PATIENCE).ok();
+    }
+
+    /// A picture of all that `ktctl` may change here.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of_laptop(self)
+    }
+
+    /// Sets the namespace in the user's kubeconfig.
+    fn work_in(&self, namespace: &str) -> Ended {
+        self.run(&["kubectl", "config", "set-context", "--current", "--namespace", namespace])
+    }
+
+    fn exec(&self, at: &str, command: &[&str]) -> std::process::Command {
+        bed::testbed(&[&["exec", at], command].concat())
+    }
+}
+
+impl Drop for Laptop {
+    fn drop(&mut self) {
+        let ended = self.work_in("dev"); // as the test bed made it
+        if ended.code != 0 {
+            eprintln!("the namespace of {} stays: {}", self.user, ended.text);
+        }
+    }
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Resolved => "resolved",
+            Self::Firewall => "firewall",
+            Self::RpFilter => "rpfilter",
+            Self::Vpn => "vpn",
+        }
+    }
+}
+
+impl Process {
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let (pid, parent, user) = (words.next()?, words.next()?, words.next()?);
+        let args = words.collect::<Vec<_>>().join(" ");
+        Some(Self { pid: pid.parse().ok()?, parent: parent.parse().ok()?, user: user.into(), args })
+    }
+
+    fn program(&self) -> &str {
+        let first = self.args.split(' ').next().unwrap_or_default();
+        first.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_ps_names_the_program_without_its_path() {
+        let process = Process::parse("   12    1 dev1     /a/b/ktctl connect -n x").unwrap();
+
+        assert_eq!((process.pid, process.parent, process.user.as_str()), (12, 1, "dev1"));
+        assert_eq!(process.program(), "ktctl");
+    }
+}

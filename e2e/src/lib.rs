@@ -1,0 +1,40 @@
+//! What the end-to-end tests stand on: a namespace of one's own in the running test bed
+//! ([`Cluster`]), a laptop nobody else uses meanwhile ([`Laptop`]), programs on it whose words
+//! can be awaited ([`Running`]), and pictures of both before and after ([`Snapshot`]).
+//!
+//! Nothing here knows how `ktctl` does its work: tests type command lines and look at the world.
+
+mod bed;
+mod cluster;
+mod laptop;
+mod lease;
+mod running;
+mod snapshot;
+
+pub use bed::{ktctl, long, skip};
+pub use cluster::Cluster;
+pub use laptop::{Kind, Laptop, Process};
+pub use running::{Ended, Running};
+pub use snapshot::Snapshot;
+
+use std::time::{Duration, Instant};
+
+/// What the sample workload of each namespace answers.
+pub const DEMO: &str = "kt-connect demo v1";
+/// What a program on the laptop answers that a test exchanges the sample for.
+pub const LOCAL: &str = "kt-connect local v2";
+
+/// Asks again and again until there is an answer, and returns it.
+///
+/// # Panics
+/// When there is none after `patience`; `what` then says what was waited for.
+pub fn wait_until<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {} s in vain: {what}", patience.as_secs_f32());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Installs what is missing on a Debian machine, and does nothing where nothing is missing:
+#   setup.sh cluster   packages that the test bed needs
+#   setup.sh build     what building ktctl needs
+#   setup.sh deny      cargo-deny, kept in the user's cache
+#   setup.sh all       all of it
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cache=${XDG_CACHE_HOME:-$HOME/.cache}
+root() { if ((EUID == 0)); then "$@"; else sudo "$@"; fi; }
+
+# PACKAGE=FILE-OR-PROGRAM that shows that it is there
+cluster=(
+  containerd=containerd runc=runc containernetworking-plugins=/usr/lib/cni/bridge iproute2=ip iptables=iptables
+  nftables=nft procps=ps curl=curl sudo=sudo busybox-static=busybox dbus=dbus-daemon
+)
+build=(make=make gcc=cc libc6-dev=/usr/include/stdlib.h)
+
+have() { [[ $1 == /* ]] && [[ -e $1 ]] || PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
+
+packages() { # PACKAGE=PROOF...
+  local missing=() entry
+  for entry in "$@"; do
+    have "${entry#*=}" || missing+=("${entry%%=*}")
+  done
+  ((${#missing[@]})) || return 0
+  echo "installing ${missing[*]}"
+  if ! command -v apt-get >/dev/null; then
+    echo "this is no Debian: please install ${missing[*]}" >&2
+    return 1
+  fi
+  root apt-get update -qq
+  root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+program() { # NAME ADDRESS: neither Debian's Rust nor its Go is new enough
+  command -v "$1" >/dev/null || { echo "please install $1: see $2" >&2; return 1; }
+}
+
+# Laptops of the kind `resolved` need it; installed, it would take over this machine's names.
+resolved() {
+  local dir=${KT_TESTBED_DIR:-$cache/kt-testbed}/resolved scratch
+  [[ -e /usr/lib/systemd/systemd-resolved || -d $dir ]] && return
+  echo "unpacking systemd-resolved into $dir"
+  scratch=$(mktemp -d)
+  chmod 755 "$scratch"
+  (cd "$scratch" && { apt-get download -qq systemd-resolved 2>/dev/null || { root apt-get update -qq && apt-get download -qq systemd-resolved; }; })
+  dpkg -x "$scratch"/systemd-resolved_*.deb "$scratch/files"
+  mkdir -p "$(dirname "$dir")"
+  mv "$scratch/files" "$dir"
+  rm -r "$scratch"
+}
+
+deny() {
+  [[ -x $cache/ktctl/bin/cargo-deny ]] && return
+  echo "building cargo-deny; it stays in $cache/ktctl"
+  CARGO_TARGET_DIR=$cache/ktctl/target cargo install --quiet --locked --root "$cache/ktctl" cargo-deny --version 0.20.2
+  rm -rf "$cache/ktctl/target"
+}
+
+targets() {
+  program cargo https://rustup.rs
+  local target missing=()
+  for target in x86_64-unknown-linux-musl aarch64-unknown-linux-musl; do
+    [[ -d $(rustc --print sysroot)/lib/rustlib/$target/lib ]] || missing+=("$target")
+  done
+  ((${#missing[@]} == 0)) || rustup target add "${missing[@]}"
+}
+
+case ${1-} in
+  cluster) packages "${cluster[@]}" && program go https://go.dev/dl && resolved ;;
+  build) packages "${build[@]}" && targets ;;
+  deny) deny ;;
+  all) packages "${cluster[@]}" "${build[@]}" && program go https://go.dev/dl && resolved && targets && deny ;;
+  *) sed -n '2,6s/^# \?//p' "$0" >&2; exit 2 ;;
+esac

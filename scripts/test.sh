@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Runs every test that this machine can run and sums up. Unit and host tests need nothing, or
+# root; the end-to-end tests need the test bed and the built ktctl. With KT_LONG set, tests
+# use bigger numbers.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+out=$PWD/target/test
+rm -rf "$out"
+mkdir -p "$out"
+export KT_SKIPPED=$out/skipped # tests which cannot run here add a line
+: >"$KT_SKIPPED"
+broken=0 # steps that ended badly, whatever their tests said
+
+step() { # NAME COMMAND...: its output is kept, and shown as it comes
+  echo "== $1"
+  "${@:2}" 2>&1 | tee "$out/$1.log"
+  local code=${PIPESTATUS[0]}
+  ((code == 0)) || { echo "== $1 ended with code $code"; broken=$((broken + 1)); }
+  return "$code"
+}
+
+cluster_up() {
+  scripts/setup.sh cluster &&
+    testbed/testbed up --nodes 2 --laptops 5 --laptop-kind plain,plain,resolved,firewall,vpn
+}
+
+end_to_end() {
+  cargo test -p e2e --no-fail-fast -- --test-threads=4
+}
+
+step build scripts/build.sh
+step unit cargo test --workspace --exclude e2e --no-fail-fast
+if step images scripts/images.sh && step cluster cluster_up; then
+  step e2e end_to_end
+fi
+
+# What libtest said of each test, as "name outcome": "test a::b::name - should panic ... ok"
+cat "$out"/{unit,e2e}.log 2>/dev/null | sed -nE 's/^test (.+) \.\.\. (ok|FAILED|ignored)\b.*/\1|\2/p' |
+  sed -E 's/ - should panic//; s/^[^ ]*:://; s/ /_/g; s/\|/ /' >"$out/results"
+step coverage scripts/coverage.sh "$out/results"
+
+skipped_here=$(wc -l <"$KT_SKIPPED")
+passed=$(($(grep -c ' ok$' "$out/results") - skipped_here))
+failed=$(grep -c ' FAILED$' "$out/results")
+skipped=$(($(grep -c ' ignored$' "$out/results") + skipped_here))
+sed 's/^/skipped: /' "$KT_SKIPPED"
+((failed > 0)) && sed -n 's/ FAILED$//p' "$out/results" | sed 's/^/failed: /'
+((broken > 0 && failed == 0)) && failed=$broken
+echo "$passed passed, $failed failed, $skipped skipped"
+((failed == 0))
