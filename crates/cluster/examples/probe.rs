@@ -37,6 +37,7 @@ async fn main() -> anyhow::Result<()> {
             println!("{:?}", cluster.port_forward(pod, port.parse()?).await?);
             Ok(())
         }
+        ("echo", [pod, port, megabytes]) => echo(&cluster, pod, port.parse()?, megabytes.parse()?).await,
         ("opens", [pod, port, count]) => opens(&cluster, pod, port.parse()?, count.parse()?).await,
         ("shadow", [program, args @ ..]) => shadow(&cluster, program, args).await,
         ("exchange", [program, service, seconds]) => {
@@ -70,6 +71,30 @@ async fn http(cluster: &Cluster, pod: &str, port: u16) -> anyhow::Result<()> {
         let end = carrier.read_to_end(&mut answer).await;
         let text = String::from_utf8_lossy(&answer);
         println!("{:?} {end:?} after {:?}", text.lines().next(), begun.elapsed());
+    }
+    Ok(())
+}
+
+/// Sends to an echo server and compares what comes back, in each dialect.
+async fn echo(cluster: &Cluster, pod: &str, port: u16, megabytes: usize) -> anyhow::Result<()> {
+    let sent: Vec<u8> = (0..megabytes << 20).map(|at| (at * 31 + (at >> 13)) as u8).collect();
+    for dialect in [Dialect::Spdy, Dialect::WebSocket] {
+        let carrier = cluster.port_forward_by(dialect, pod, port).await?;
+        let (mut reader, mut writer) = tokio::io::split(carrier);
+        let begun = Instant::now();
+        let mut back = vec![0; sent.len()];
+        let writing = async {
+            writer.write_all(&sent).await?;
+            writer.flush().await
+        };
+        let reading = async {
+            // The test bed's server says its name first.
+            while reader.read_u8().await? != b'\n' {}
+            reader.read_exact(&mut back).await
+        };
+        tokio::try_join!(writing, reading)?;
+        let equal = sent == back;
+        println!("{dialect:?}: {megabytes} MiB there and back in {:?}, equal: {equal}", begun.elapsed());
     }
     Ok(())
 }

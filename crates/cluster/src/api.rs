@@ -16,7 +16,7 @@ pub enum ApiError {
     #[error("{message}")]
     Forbidden {
         /// What would have to be granted.
-        right: Right,
+        right: Box<Right>,
         /// The API server's words.
         message: String,
     },
@@ -80,7 +80,7 @@ impl ApiError {
             (404, _) => ApiError::NotFound(message),
             (401, _) => ApiError::Unauthorized(message),
             (403, _) => match missing_right(&message) {
-                Some(right) => ApiError::Forbidden { right, message },
+                Some(right) => ApiError::Forbidden { right: Box::new(right), message },
                 None => ApiError::Refused(message),
             },
             (409, "AlreadyExists") => ApiError::Exists(message),

@@ -162,7 +162,7 @@ impl Overview {
         match read {
             Err(ApiError::Forbidden { right, .. }) => {
                 tracing::debug!(%right, "a part of the namespace can not be read");
-                self.missing.push((kind, right));
+                self.missing.push((kind, *right));
                 Ok(Vec::new())
             }
             read => read,

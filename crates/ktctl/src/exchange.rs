@@ -1,6 +1,7 @@
 //! `ktctl exchange`: the cluster calls a program on this laptop instead of a service.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kt_cluster::marks::Role;
@@ -111,26 +112,27 @@ async fn start(
 
     let keeper = Keeper::new(&cluster, global, &journal, wanted(global, ports, &target, &exposed)?, &service);
     made.shadow = Some(keeper.clone());
-    let kept = keeper.open().await?;
-    let inbound =
-        Inbound { deliveries: deliveries(&service, &exposed), drain: Drain::new(), tasks: tasks.clone() };
+    let (shadow, opened) = keeper.open().await?;
+    let ours = shadow.mark();
+    let inbound = Inbound { deliveries: deliveries(&service, &exposed), drain: Drain::new(), tasks: tasks.clone() };
     made.drain = Some(inbound.drain.clone());
-    inbound.serve(&kept.opened.link, kept.opened.incoming).await?;
+    let redirected = Arc::new(OnceLock::new());
+    let link = opened.link.clone();
+    let successor = Replaced { cluster: cluster.clone(), redirected: redirected.clone(), inbound: inbound.clone() };
+    let kept = keeper.clone().standing_in_for(&ours);
+    tasks.start("tunnel", async move { kept.serve(opened.link, opened.keeper, &successor).await });
+    inbound.serve(&link, opened.incoming).await?;
 
-    let ours = kept.shadow.mark();
     journal.note_redirect(&service, &ours);
-    let redirected = cluster.redirect(&service, &ours).await?;
+    let done = cluster.redirect(&service, &ours).await?;
+    let redirected = redirected.get_or_init(|| done);
     if let Some(lock) = made.lock.take() {
         cluster.unlock(&lock).await?;
         info!("Service {service} unlocked");
     }
-    let stuntman = heartbeat::stuntman(&redirected);
-    tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper.clone(), stuntman));
-    tasks.start("guard", guard(cluster.clone(), redirected.clone(), kept.shadow.name.clone()));
-    let replaced = Replaced { cluster, redirected, inbound };
-    let keeper = keeper.standing_in_for(&ours);
-    let served = shadow::Served { link: kept.opened.link, keeper: kept.opened.keeper };
-    tasks.start("tunnel", async move { keeper.serve(served, &replaced).await });
+    let stuntman = heartbeat::stuntman(redirected);
+    tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, stuntman));
+    tasks.start("guard", guard(cluster, redirected.clone(), shadow.name));
     report::ready(&[&ready_text(&target)]);
     Ok(())
 }
@@ -200,16 +202,17 @@ impl Inbound {
 /// What happens when the shadow is gone.
 struct Replaced {
     cluster: Cluster,
-    redirected: Redirected,
+    /// Set once the service is redirected.
+    redirected: Arc<OnceLock<Redirected>>,
     inbound: Inbound,
 }
 
 impl shadow::Successor for Replaced {
     /// Somebody who recovers the service puts it back and removes the shadow: then it is over.
     async fn is_wanted(&self) -> anyhow::Result<()> {
-        let service = TargetName::Service(self.redirected.service.clone());
-        let target = self.cluster.find_target(&service).await?;
-        let ours = target.selector == self.redirected.ours;
+        let Some(redirected) = self.redirected.get() else { return Ok(()) };
+        let target = self.cluster.find_target(&TargetName::Service(redirected.service.clone())).await?;
+        let ours = target.selector == redirected.ours;
         anyhow::ensure!(
             ours,
             "somebody else has put service '{}' back, nothing is exchanged any more",
@@ -220,8 +223,10 @@ impl shadow::Successor for Replaced {
 
     async fn has_come(&self, shadow: Shadow, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
         self.inbound.serve(&link, incoming).await?;
-        let guard = guard(self.cluster.clone(), self.redirected.clone(), shadow.name);
-        self.inbound.tasks.start("guard", guard);
+        if let Some(redirected) = self.redirected.get() {
+            let guard = guard(self.cluster.clone(), redirected.clone(), shadow.name);
+            self.inbound.tasks.start("guard", guard);
+        }
         Ok(())
     }
 }
@@ -238,7 +243,7 @@ async fn guard(cluster: Cluster, redirected: Redirected, shadow: String) -> anyh
         }
         GuardEvent::RedirectedAgain => info!("service {service} is redirected again"),
         GuardEvent::ServiceDeleted => {
-            warn!("service {service} was deleted; when it returns it is redirected again")
+            warn!("service {service} was deleted; when it returns it is redirected again");
         }
         GuardEvent::Trouble(why) => warn!("service {service} can not be watched: {why}"),
     };

@@ -22,7 +22,7 @@ pub(crate) fn say_recovered(helper: &Helper) {
         match &undone.failure {
             None => info!("A dead run had left {}, which is undone", undone.what),
             Some(failure) => {
-                warn!("A dead run has left {}, and it can not be undone: {failure}", undone.what)
+                warn!("A dead run has left {}, and it can not be undone: {failure}", undone.what);
             }
         }
     }

@@ -152,8 +152,8 @@ async fn access(global: &Global) -> anyhow::Result<Cluster> {
         namespace: global.namespace.clone(),
         embedded: None,
     };
-    let mut settings = kt_cluster::Settings::default();
-    settings.port_forward = std::time::Duration::from_secs(global.port_forward_timeout.max(1));
+    let port_forward = std::time::Duration::from_secs(global.port_forward_timeout.max(1));
+    let settings = kt_cluster::Settings { port_forward, ..Default::default() };
     let cluster = Cluster::connect_with(&access, settings).await?;
     if global.use_local_time {
         cluster.use_local_time();

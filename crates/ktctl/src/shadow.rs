@@ -92,17 +92,8 @@ pub(crate) trait Successor {
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
-/// A shadow that runs, and the link to it.
-pub(crate) struct Kept {
-    pub(crate) shadow: Shadow,
-    pub(crate) opened: Opened,
-}
-
-/// A link that has to be served.
-pub(crate) struct Served {
-    pub(crate) link: Link,
-    pub(crate) keeper: kt_wire::link::Keeper<uplink::PodDialer>,
-}
+/// What keeps a link to a pod alive.
+type LinkKeeper = kt_wire::link::Keeper<uplink::PodDialer>;
 
 impl Keeper {
     pub(crate) fn new(
@@ -143,37 +134,47 @@ impl Keeper {
 
     /// Makes the shadow and opens a link to it. Cancel safety: a shadow that is half made stands in
     /// the journal.
-    pub(crate) async fn open(&self) -> anyhow::Result<Kept> {
+    pub(crate) async fn open(&self) -> anyhow::Result<(Shadow, Opened)> {
         self.open_as(self.wanted.clone()).await
     }
 
-    async fn open_as(&self, wanted: ShadowWanted) -> anyhow::Result<Kept> {
+    async fn open_as(&self, wanted: ShadowWanted) -> anyhow::Result<(Shadow, Opened)> {
         self.journal.note_shadow(&wanted.name);
         let said = Mutex::new(String::new());
         let shadow = self.cluster.ensure_shadow(&wanted, &|progress| say(&said, &progress)).await?;
         *self.present.lock().unwrap_or_else(PoisonError::into_inner) = Some(shadow.clone());
         let opened = uplink::open(&self.cluster, &shadow.name, self.port, self.within).await?;
-        Ok(Kept { shadow, opened })
+        Ok((shadow, opened))
     }
 
     /// Serves the link; when the shadow is gone, makes another one and hands its link over.
     /// Returns when the link was ended on purpose.
-    pub(crate) async fn serve(self, first: Served, successor: &impl Successor) -> anyhow::Result<()> {
-        let mut link = first;
+    pub(crate) async fn serve(self, link: Link, keeper: LinkKeeper, successor: &impl Successor) -> anyhow::Result<()> {
+        let (mut link, mut keeper, mut news) = (link, keeper, None);
         loop {
-            let (end, ()) = tokio::join!(link.keeper.serve(), uplink::report(link.link.clone()));
+            let told = async {
+                match news.take() {
+                    Some((shadow, incoming)) => successor.has_come(shadow, link.clone(), incoming).await,
+                    None => Ok(()),
+                }
+            };
+            let served = async { anyhow::Ok(keeper.serve().await) };
+            let reported = async {
+                uplink::report(link.clone()).await;
+                anyhow::Ok(())
+            };
+            let (end, (), ()) = tokio::try_join!(served, reported, told)?;
             match end {
                 LinkEnd::Ended(_) => return Ok(()),
                 LinkEnd::ShadowGone(why) => warn!("the shadow pod is gone, making another one ({why})"),
             }
-            let kept = self.open_again(successor).await?;
-            successor.has_come(kept.shadow, kept.opened.link.clone(), kept.opened.incoming).await?;
-            link = Served { link: kept.opened.link, keeper: kept.opened.keeper };
+            let (shadow, opened) = self.open_again(successor).await?;
+            (link, keeper, news) = (opened.link, opened.keeper, Some((shadow, opened.incoming)));
             info!("connection restored");
         }
     }
 
-    async fn open_again(&self, successor: &impl Successor) -> anyhow::Result<Kept> {
+    async fn open_again(&self, successor: &impl Successor) -> anyhow::Result<(Shadow, Opened)> {
         let mut pause = AGAIN.0;
         loop {
             successor.is_wanted().await?;

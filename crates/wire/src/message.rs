@@ -99,7 +99,7 @@ pub enum Reason {
 
 /// A [`Reason`] with a text for people, which may be empty.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .text.as_str().is_empty().then(|| .reason.words()).unwrap_or(.text))]
+#[error("{}", if .text.is_empty() { .reason.words() } else { .text })]
 pub struct Refused {
     /// What programs decide by.
     pub reason: Reason,

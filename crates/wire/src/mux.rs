@@ -142,8 +142,10 @@ impl Mux {
     pub fn answer(&self, id: u32) -> Option<Result<(), Refused>> {
         let stream = self.streams.get(&id)?;
         match &stream.ended {
+            // It may have been opened, used and ended before anybody looked.
+            _ if stream.open => Some(Ok(())),
             Some(refused) => Some(Err(refused.clone())),
-            None => stream.open.then_some(Ok(())),
+            None => None,
         }
     }
 

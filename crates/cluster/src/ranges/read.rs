@@ -57,8 +57,8 @@ impl Cluster {
         match list_pages(&Api::<K>::all(self.client()), None).await {
             Ok(objects) => Ok((objects, None)),
             Err(ApiError::Forbidden { right, .. }) => match list_pages(&self.objects::<K>(), None).await {
-                Ok(objects) => Ok((objects, Some(right))),
-                Err(ApiError::Forbidden { right, .. }) => Ok((Vec::new(), Some(right))),
+                Ok(objects) => Ok((objects, Some(*right))),
+                Err(ApiError::Forbidden { right, .. }) => Ok((Vec::new(), Some(*right))),
                 Err(error) => Err(error),
             },
             Err(error) => Err(error),

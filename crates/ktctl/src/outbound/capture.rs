@@ -29,7 +29,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -48,6 +48,9 @@ const AT_ONCE: usize = 64;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Echoes that are under way at once; more are dropped.
 const ECHOES: usize = 64;
+/// Connections that may wait to be accepted: a burst of them must not be answered with cookies, which
+/// the kernel forgets. It cuts this to its own limit, 4096 as a rule.
+const BACKLOG: u32 = 4096;
 /// Port of the peer's name server.
 const NAMES_PORT: u16 = 53;
 
@@ -92,7 +95,9 @@ impl<D: Dial, N: Answers> Capture<D, N> {
     /// Starts to listen on the laptop's address, which the device must have already; programs that
     /// connect before [`serve`](Self::serve) wait.
     pub(crate) async fn new(device: OwnedFd, ends: Ends, dial: D, names: N) -> io::Result<Capture<D, N>> {
-        let listener = TcpListener::bind((ends.address, 0)).await?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((ends.address, 0).into())?;
+        let listener = socket.listen(BACKLOG)?;
         let listening = SocketAddrV4::new(ends.address, listener.local_addr()?.port());
         Ok(Capture {
             device: Arc::new(Device::new(device, ends.header)?),

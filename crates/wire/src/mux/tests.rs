@@ -120,6 +120,23 @@ fn bytes_go_both_ways_and_each_direction_ends_for_itself() {
 }
 
 #[test]
+fn a_stream_that_was_opened_and_ended_at_once_still_counts_as_opened() {
+    let mut pair = Pair::new();
+    let id = pair.ends[LAPTOP].open(&Open::Info);
+    pair.settle();
+
+    pair.ends[CLUSTER].accept(id);
+    let _ = pair.ends[CLUSTER].write(id, b"all of it");
+    pair.ends[CLUSTER].finish(id);
+    pair.settle();
+    pair.ends[CLUSTER].release(id);
+    pair.settle();
+
+    assert_eq!(pair.ends[LAPTOP].answer(id), Some(Ok(())));
+    assert_eq!(pair.read_all(LAPTOP, id), (b"all of it".to_vec(), Read::End));
+}
+
+#[test]
 fn a_refusal_says_why() {
     let mut pair = Pair::new();
     let id = pair.ends[LAPTOP].open(&Open::Names);
