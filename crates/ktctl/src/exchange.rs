@@ -10,9 +10,9 @@ use kt_cluster::shadow::{Shadow, ShadowWanted};
 use kt_cluster::target::{Expose, Exposed, Target, TargetName, shadow_ports};
 use kt_cluster::{Cluster, names};
 use kt_host::shutdown::Triggers;
-use kt_wire::{IncomingQueue, Link};
-use tokio::time::sleep;
-use tracing::{info, warn};
+use kt_wire::{IncomingQueue, Link, Open};
+use tokio::time::{interval, sleep, timeout};
+use tracing::{debug, info, warn};
 
 use crate::cli::{Exchange, Global, Ports};
 use crate::failure::{Advised, Usage};
@@ -22,6 +22,9 @@ use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
 use crate::{cleanup, heartbeat, leftovers, report, user};
 
+/// How often and how long the switch-over is probed.
+const CALL_EVERY: Duration = Duration::from_millis(150);
+const CALL_FOR: Duration = Duration::from_millis(2500);
 /// How long after a switch-over callers may still take the old way: nodes learn of it one by one.
 const SETTLE: Duration = Duration::from_millis(1500);
 /// How long requests under way may take at the end.
@@ -34,6 +37,7 @@ struct Made {
     lock: Option<Lock>,
     shadow: Option<Keeper>,
     drain: Option<Drain>,
+    guards: Tasks,
 }
 
 /// Checks what can be checked before anything is touched.
@@ -114,11 +118,17 @@ async fn start(
     made.shadow = Some(keeper.clone());
     let (shadow, opened) = keeper.open().await?;
     let ours = shadow.mark();
-    let inbound = Inbound { deliveries: deliveries(&service, &exposed), drain: Drain::new(), tasks: tasks.clone() };
+    let inbound = Inbound {
+        deliveries: deliveries(&service, &exposed),
+        drain: Drain::new(),
+        tasks: tasks.clone(),
+        guards: made.guards.clone(),
+    };
     made.drain = Some(inbound.drain.clone());
     let redirected = Arc::new(OnceLock::new());
     let link = opened.link.clone();
-    let successor = Replaced { cluster: cluster.clone(), redirected: redirected.clone(), inbound: inbound.clone() };
+    let successor =
+        Replaced { cluster: cluster.clone(), redirected: redirected.clone(), inbound: inbound.clone() };
     let kept = keeper.clone().standing_in_for(&ours);
     tasks.start("tunnel", async move { kept.serve(opened.link, opened.keeper, &successor).await });
     inbound.serve(&link, opened.incoming).await?;
@@ -132,7 +142,10 @@ async fn start(
     }
     let stuntman = heartbeat::stuntman(redirected);
     tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, stuntman));
-    tasks.start("guard", guard(cluster, redirected.clone(), shadow.name));
+    made.guards.start("guard", guard(cluster, redirected.clone(), shadow.name));
+    let guards = made.guards.clone();
+    tasks.start("guards", async move { Err::<(), _>(guards.failed().await) });
+    wait_for_callers(&link, &service, &exposed, &inbound.drain).await;
     report::ready(&[&ready_text(&target)]);
     Ok(())
 }
@@ -143,6 +156,24 @@ fn ready_text(target: &Target) -> String {
         None => ("service", &target.service),
     };
     format!("Now all request to {kind} '{name}' will be redirected to local")
+}
+
+/// Calls the service from the shadow until such a call has come here, for a limited time: nodes
+/// learn of the switch-over a moment after the API server, and some let no pod call itself.
+async fn wait_for_callers(link: &Link, service: &str, exposed: &[Exposed], drain: &Drain) {
+    let Some(port) = exposed.first() else { return };
+    let probe = Open::Tcp(kt_wire::Target::Name(service.into(), port.service));
+    let called = async {
+        let mut ticks = interval(CALL_EVERY);
+        while drain.callers() == 0 {
+            ticks.tick().await;
+            let _ = timeout(CALL_EVERY, link.open(&probe)).await; // whether it comes here is what counts
+        }
+    };
+    match timeout(CALL_FOR, called).await {
+        Ok(()) => debug!("callers come here"),
+        Err(_) => debug!("no call from the shadow itself came here"),
+    }
 }
 
 async fn check_ports(pairs: &[Expose]) -> Result<(), Advised> {
@@ -186,6 +217,8 @@ struct Inbound {
     deliveries: Vec<Delivery>,
     drain: Drain,
     tasks: Tasks,
+    /// Ended before the service is put back.
+    guards: Tasks,
 }
 
 impl Inbound {
@@ -225,7 +258,7 @@ impl shadow::Successor for Replaced {
         self.inbound.serve(&link, incoming).await?;
         if let Some(redirected) = self.redirected.get() {
             let guard = guard(self.cluster.clone(), redirected.clone(), shadow.name);
-            self.inbound.tasks.start("guard", guard);
+            self.inbound.guards.start("guard", guard);
         }
         Ok(())
     }
@@ -256,6 +289,7 @@ async fn guard(cluster: Cluster, redirected: Redirected, shadow: String) -> anyh
 /// The service first; then its last callers, then the shadow.
 async fn undo(run: &mut Run, made: Made) {
     let Some((cluster, journal)) = made.cluster else { return };
+    made.guards.stop().await;
     let redirected = journal.status().redirected;
     let put_back = put_back(&cluster, redirected.as_ref(), made.lock);
     let is_back = cleanup::in_cluster(run, &cluster, &journal, put_back).await;

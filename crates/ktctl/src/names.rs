@@ -50,6 +50,7 @@ pub(crate) async fn serve_connection(
 
 /// Answers what comes in over sockets: for a laptop without the device. Bind them to loopback only.
 /// Serves until dropped.
+#[cfg_attr(not(test), expect(dead_code, reason = "for back ends without a device"))]
 pub(crate) async fn serve_sockets(udp: UdpSocket, tcp: TcpListener, names: impl Answers) -> io::Result<()> {
     let udp = Arc::new(udp);
     let mut tasks = JoinSet::new();

@@ -149,7 +149,12 @@ impl Keeper {
 
     /// Serves the link; when the shadow is gone, makes another one and hands its link over.
     /// Returns when the link was ended on purpose.
-    pub(crate) async fn serve(self, link: Link, keeper: LinkKeeper, successor: &impl Successor) -> anyhow::Result<()> {
+    pub(crate) async fn serve(
+        self,
+        link: Link,
+        keeper: LinkKeeper,
+        successor: &impl Successor,
+    ) -> anyhow::Result<()> {
         let (mut link, mut keeper, mut news) = (link, keeper, None);
         loop {
             let told = async {

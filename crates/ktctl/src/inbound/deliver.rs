@@ -43,11 +43,17 @@ pub(crate) struct Delivery {
 pub(crate) struct Drain {
     wanted: watch::Sender<bool>,
     flows: watch::Sender<usize>,
+    callers: Arc<AtomicU64>,
 }
 
 impl Drain {
     pub(crate) fn new() -> Drain {
-        Drain { wanted: watch::Sender::new(false), flows: watch::Sender::new(0) }
+        Drain { wanted: watch::Sender::new(false), flows: watch::Sender::new(0), callers: Arc::default() }
+    }
+
+    /// How many callers have come so far.
+    pub(crate) fn callers(&self) -> u64 {
+        self.callers.load(Ordering::Relaxed)
     }
 
     /// Returns once a drain is wanted.
@@ -102,6 +108,7 @@ pub(crate) async fn serve(
         tokio::select! {
             caller = incoming.next() => {
                 let Open::Arrived { port, peer, .. } = caller.what else { continue };
+                drain.callers.fetch_add(1, Ordering::Relaxed);
                 match silent.get(&port) {
                     Some((laptop, refused)) => {
                         tasks.spawn(deliver(caller, peer, *laptop, refused.clone(), drain.clone()));

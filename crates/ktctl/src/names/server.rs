@@ -107,6 +107,7 @@ impl<D: Dial, R: Routes> Server<D, R> {
     }
 
     /// Takes over what is known of the cluster's names now. What was answered before is forgotten.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for what is found out about the cluster later"))]
     pub(crate) fn learn(&self, zones: Zones) {
         *self.shared.zones.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(zones);
         *self.shared.cache() = Cache::new(self.shared.settings.longest);

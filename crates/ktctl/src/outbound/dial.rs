@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::IpAddr;
