@@ -2,6 +2,7 @@
 # Shows on a real cluster what ktctl does: a laptop gets into the cluster (connect), a
 # service of the cluster gets to the laptop (exchange), and then all is as it was.
 set -euo pipefail
+set -m # so that what runs in the background can be interrupted
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 testbed=testbed/testbed
 scratch=$(mktemp -d)
@@ -81,7 +82,7 @@ in_cluster() { # TEXT: the answer that a pod of the cluster gets from the servic
 
 start() { # NAME READY COMMAND...: runs on the laptop until stop NAME; READY is the last of its first words
   say dev1@laptop1 "${@:3}"
-  laptop "${@:3}" >"$scratch/$1.log" 2>&1 &
+  $testbed exec dev1@laptop1 "${@:3}" >"$scratch/$1.log" 2>&1 & # no function: its shell would get the signal
   printf -v "$1" %s $!
   local pid=$! begin=$SECONDS
   until grep -q "${2##*|}" "$scratch/$1.log"; do

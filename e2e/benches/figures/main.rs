@@ -1,0 +1,70 @@
+//! `make bench`: what `ktctl` costs and how fast it is, against `kubectl port-forward` to the same
+//! pod from the same laptop, in turns. Fails when a figure misses what it must reach.
+//!
+//! `KT_BENCH_ROUNDS` is the number of rounds, 5 where it is not set; medians of them are compared.
+//! The same program, called as `figures load …` on the laptop, makes the load: see [`load`].
+
+mod load;
+mod measure;
+mod plain;
+mod processes;
+mod slow;
+mod starts;
+mod table;
+mod ways;
+
+use std::process::ExitCode;
+
+use e2e::{Cluster, Laptop};
+
+use crate::table::Table;
+
+/// The fewest rounds whose medians mean something.
+const ROUNDS: usize = 5;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some("load") => load::main(&args[1..]),
+        // As `cargo bench` calls it. `cargo test` must not start minutes of load.
+        Some("--bench") => figures(),
+        _ => {
+            eprintln!("usage: cargo bench -p e2e --bench figures, or `make bench`");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn figures() -> ExitCode {
+    let rounds = rounds();
+    let cluster = Cluster::new("bench");
+    let laptop = Laptop::lease(&cluster);
+    let mut table = Table::default();
+    conditions(&cluster, &laptop, rounds);
+    starts::measure(&cluster, &laptop, rounds, &mut table);
+    let spent = plain::measure(&cluster, &laptop, rounds, &mut table);
+    slow::measure(&cluster, &laptop, rounds, &mut table);
+    println!("\n{table}\n\n{spent}");
+    if table.is_reached() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn rounds() -> usize {
+    let told = std::env::var("KT_BENCH_ROUNDS").ok();
+    told.map_or(ROUNDS, |rounds| rounds.parse().expect("KT_BENCH_ROUNDS is a number")).max(1)
+}
+
+/// What the figures depend on besides the programs.
+fn conditions(cluster: &Cluster, laptop: &Laptop, rounds: usize) {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    let congestion = laptop.run(&["cat", "/proc/sys/net/ipv4/tcp_congestion_control"]).text;
+    let nodes = cluster
+        .kubectl(&["get", "pods", "-l", "app=tomcat", "-o", "jsonpath={.items[*].spec.nodeName}"])
+        .unwrap_or_default();
+    println!(
+        "{rounds} rounds, {processors} processors, load before {}, Linux {}, TCP {congestion}, pod on {nodes}, {}",
+        read("/proc/loadavg"),
+        read("/proc/sys/kernel/osrelease"),
+        e2e::ktctl()
+    );
+}
