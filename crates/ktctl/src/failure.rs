@@ -142,7 +142,7 @@ mod tests {
             group: String::new(),
             namespace: Some("dev".into()),
         };
-        let error = ApiError::Forbidden { right, message: "pods is forbidden".into() };
+        let error = ApiError::Forbidden { right: Box::new(right), message: "pods is forbidden".into() };
         let error = Err::<(), _>(error).context("making the shadow").expect_err("error");
 
         let advice = advice(&error).expect("advice");

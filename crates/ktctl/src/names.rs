@@ -15,18 +15,13 @@ pub(crate) mod server;
 mod upstream;
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, UdpSocket};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// A program that keeps a connection open without asking anything is disconnected.
 const SILENT: Duration = Duration::from_secs(30);
-/// Questions that are under way at once on sockets of ours; others are dropped.
-const QUESTIONS: usize = 512;
 
 /// Answers questions of the DNS.
 pub(crate) trait Answers: Clone + Send + Sync + 'static {
@@ -44,39 +39,6 @@ pub(crate) async fn serve_connection(
         let Some(answer) = names.answer(&query, true).await else { return };
         if write_message(&mut connection, &answer).await.is_err() {
             return;
-        }
-    }
-}
-
-/// Answers what comes in over sockets: for a laptop without the device. Bind them to loopback only.
-/// Serves until dropped.
-#[cfg_attr(not(test), expect(dead_code, reason = "for back ends without a device"))]
-pub(crate) async fn serve_sockets(udp: UdpSocket, tcp: TcpListener, names: impl Answers) -> io::Result<()> {
-    let udp = Arc::new(udp);
-    let mut tasks = JoinSet::new();
-    let mut buffer = vec![0; 65_535];
-    loop {
-        tokio::select! {
-            received = udp.recv_from(&mut buffer) => match received {
-                Ok((length, from)) if tasks.len() < QUESTIONS => {
-                    let (udp, names, query) = (udp.clone(), names.clone(), buffer[..length].to_vec());
-                    tasks.spawn(async move {
-                        if let Some(answer) = names.answer(&query, false).await {
-                            let _ = udp.send_to(&answer, from).await; // as lost as on any network
-                        }
-                    });
-                }
-                // An error is about an answer that somebody no longer waits for.
-                _ => {}
-            },
-            accepted = tcp.accept() => match accepted {
-                Ok((connection, _)) => {
-                    let names = names.clone();
-                    tasks.spawn(async move { serve_connection(connection, &names).await });
-                }
-                Err(_) => sleep(Duration::from_millis(100)).await, // a lack of descriptors passes
-            },
-            Some(_) = tasks.join_next() => {}
         }
     }
 }

@@ -28,16 +28,16 @@ type Id = (String, u32);
 /// What was seen at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Picture {
-    processes: BTreeMap<Id, Process>,
+    pub(crate) processes: BTreeMap<Id, Process>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-struct Process {
-    role: &'static str,
+pub(crate) struct Process {
+    pub(crate) role: &'static str,
     /// Processor time in seconds since it began.
-    time: f64,
+    pub(crate) time: f64,
     /// Peak of its resident memory in MiB.
-    memory: f64,
+    pub(crate) memory: f64,
 }
 
 impl Watch {
@@ -92,7 +92,8 @@ fn run(machine: &str) -> String {
     String::from_utf8_lossy(&output.expect("start the driver of the test bed").stdout).into_owned()
 }
 
-fn parse(text: &str, user: &str, pods: &[String]) -> BTreeMap<u32, Process> {
+/// What [`LOOK`] has printed about a machine: its processes that count, by number.
+pub(crate) fn parse(text: &str, user: &str, pods: &[String]) -> BTreeMap<u32, Process> {
     let mut parts = text.split("==\n");
     let mut next = || parts.next().unwrap_or_default().lines();
     let (list, stats, memories, groups) = (next(), next(), next(), next());
@@ -146,50 +147,4 @@ fn pod_of(line: &str, pods: &[String]) -> Option<u32> {
 
 fn pid_of(line: &str) -> Option<u32> {
     line.split('/').nth(2)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SEEN: &str = "\
-  7 root /bin/kube kube-apiserver --x
-  8 dev1 /w/target/ktctl connect
-  9 root /w/target/ktctl connect
- 10 65532 /kt/shadow --port 1
- 11 65532 /kt/shadow --port 1
-==
-7 (kube) S 1 7 7 0 -1 0 1 1 1 1 150 50 0 0
-8 (a) b) S 1 7 7 0 -1 0 1 1 1 1 10 0 0 0
-9 (ktctl) S 1 7 7 0 -1 0 1 1 1 1 0 0 0 0
-10 (shadow) S 1 7 7 0 -1 0 1 1 1 1 20 0 0 0
-11 (shadow) S 1 7 7 0 -1 0 1 1 1 1 20 0 0 0
-==
-/proc/8/status:VmHWM:\t    2048 kB
-==
-/proc/10/cgroup:0::/kubepods/pod12-34/abc
-/proc/11/cgroup:0::/kubepods/pod56-78/abc
-";
-
-    #[test]
-    fn processes_get_roles_and_pods_of_others_do_not_count() {
-        let seen = parse(SEEN, "dev1", &["12-34".into()]);
-
-        let roles: Vec<_> = seen.iter().map(|(pid, process)| (*pid, process.role, process.time)).collect();
-        let expected = [(7, "apiserver", 2.0), (8, "ktctl", 0.1), (9, "helper", 0.0), (10, "shadow", 0.2)];
-        assert_eq!(roles, expected);
-        assert_eq!(seen[&8].memory, 2.0);
-    }
-
-    #[test]
-    fn time_is_counted_from_the_earlier_picture() {
-        let picture = |time| {
-            let process = Process { role: "ktctl", time, memory: 1.0 };
-            Picture { processes: BTreeMap::from([(("laptop1".to_owned(), 8), process)]) }
-        };
-
-        assert_eq!(picture(3.0).spent_since(&picture(1.0))["ktctl"], 2.0);
-        assert_eq!(picture(3.0).spent_since(&Picture::default())["ktctl"], 3.0);
-        assert!(picture(3.0).memory("shadow").is_nan());
-    }
 }

@@ -128,7 +128,7 @@ impl Callers {
     async fn serve_one(self: Rc<Callers>, caller: TcpStream) {
         let _ = caller.set_nodelay(true); // slower without, but not wrong
         match self.to_laptop(&caller).await {
-            Ok(stream) => drop(relay_or_reset(stream, caller).await),
+            Ok(stream) => relay_or_reset(stream, caller).await,
             Err(why) if why.reason == Reason::LinkLost => self.to_original(caller).await,
             Err(_) => reset(caller),
         }
@@ -147,7 +147,7 @@ impl Callers {
     async fn to_original(&self, caller: TcpStream) {
         let Some(target) = &self.otherwise else { return reset(caller) };
         match outbound::connect(&self.resolver, target).await {
-            Ok(original) => drop(relay_or_reset(original, caller).await),
+            Ok(original) => relay_or_reset(original, caller).await,
             Err(_) => reset(caller),
         }
     }

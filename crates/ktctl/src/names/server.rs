@@ -8,7 +8,7 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
@@ -81,7 +81,7 @@ struct Shared<D, R> {
     dial: D,
     routes: R,
     settings: Settings,
-    zones: RwLock<Arc<Zones>>,
+    zones: Zones,
     cache: Mutex<Cache>,
     /// The cluster did not answer the last time.
     silent: AtomicBool,
@@ -101,16 +101,8 @@ enum Said {
 impl<D: Dial, R: Routes> Server<D, R> {
     pub(crate) fn new(settings: Settings, zones: Zones, dial: D, routes: R) -> Server<D, R> {
         let cache = Cache::new(settings.longest).into();
-        let zones = RwLock::new(Arc::new(zones));
         let shared = Shared { dial, routes, settings, zones, cache, silent: AtomicBool::new(false) };
         Server { shared: Arc::new(shared) }
-    }
-
-    /// Takes over what is known of the cluster's names now. What was answered before is forgotten.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for what is found out about the cluster later"))]
-    pub(crate) fn learn(&self, zones: Zones) {
-        *self.shared.zones.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(zones);
-        *self.shared.cache() = Cache::new(self.shared.settings.longest);
     }
 }
 
@@ -132,10 +124,9 @@ impl<D: Dial, R: Routes> Shared<D, R> {
         if let Some(answer) = self.cache().get(&key, Instant::now()) {
             return answer;
         }
-        let zones = self.zones.read().unwrap_or_else(PoisonError::into_inner).clone();
         // What is no host name can not be the cluster's.
         let name = query.name.as_deref().unwrap_or_default();
-        let plan = plan(name, &zones, &self.settings.order);
+        let plan = plan(name, &self.zones, &self.settings.order);
         let said = match plan.together {
             true => self.ask_together(query, &plan, over_tcp).await,
             false => self.ask_in_turn(query, &plan.asks, plan.exists_is_final, over_tcp).await,
