@@ -21,6 +21,10 @@ use crate::routes::{OwnAddress, Route};
 /// The table with the own addresses of the laptop (`RT_TABLE_LOCAL`).
 const LOCAL_TABLE: u8 = libc::RT_TABLE_LOCAL;
 
+/// Packets that may wait for the main process: with the default of 500 a burst of new connections
+/// costs about ten times more retransmissions.
+const QUEUE: u32 = 4000;
+
 /// Device names by their number.
 pub(crate) type Devices = BTreeMap<u32, String>;
 
@@ -95,7 +99,8 @@ impl Netlink {
 
     /// Sets the packet size and switches the device on.
     pub(crate) async fn set_up(&self, index: u32, mtu: u32) -> io::Result<()> {
-        let message = LinkUnspec::new_with_index(index).mtu(mtu).up().build();
+        let queue = LinkAttribute::TxQueueLen(QUEUE);
+        let message = LinkUnspec::new_with_index(index).mtu(mtu).append_extra_attribute(queue).up().build();
         self.handle.link().set(message).execute().await.map_err(to_io)
     }
 

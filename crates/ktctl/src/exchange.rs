@@ -9,6 +9,7 @@ use kt_cluster::redirect::{GuardEnd, GuardEvent, Lock, Owner, Redirected};
 use kt_cluster::shadow::{Shadow, ShadowWanted};
 use kt_cluster::target::{Expose, Exposed, Target, TargetName, shadow_ports};
 use kt_cluster::{Cluster, names};
+use kt_host::home::{host_name, user_name};
 use kt_host::shutdown::Triggers;
 use kt_wire::{IncomingQueue, Link, Open};
 use tokio::time::{interval, sleep, timeout};
@@ -20,7 +21,7 @@ use crate::inbound::deliver::{self, Delivery, Drain};
 use crate::run::{Journal, Journals, Run};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, heartbeat, leftovers, report, user};
+use crate::{cleanup, heartbeat, leftovers, report};
 
 /// How often and how long the switch-over is probed.
 const CALL_EVERY: Duration = Duration::from_millis(150);
@@ -109,7 +110,7 @@ async fn start(
     }
     let exposed = target.resolve(&ports.pairs)?;
     let service = target.service.clone();
-    let owner = Owner { user: user::name(), host: user::machine(), pid: std::process::id() };
+    let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
     made.lock = Some(cluster.lock(&service, &owner, &|wait| info!("{wait}")).await?);
     info!("Service {service} locked");
     cluster.check_redirectable(&service).await?;

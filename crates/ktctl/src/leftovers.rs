@@ -7,11 +7,11 @@ use anyhow::Context;
 use kt_cluster::leftovers::{Outcome, plan_sweep};
 use kt_cluster::{Access, Cluster};
 use kt_host::Helper;
+use kt_host::home::Home;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::run::Status;
-use crate::user;
 
 /// How long the leftovers of one run may take; its cluster may be gone for good.
 const WITHIN: Duration = Duration::from_secs(8);
@@ -31,7 +31,7 @@ pub(crate) fn say_recovered(helper: &Helper) {
 /// Undoes what runs of this user, which were killed on this laptop, have left in their clusters:
 /// exactly their things, whatever their heartbeat says. What fails is tried again next time.
 pub(crate) async fn of_this_laptop() {
-    let home = user::home();
+    let Ok(home) = Home::of_user() else { return };
     home.remove_dead_pid_files();
     for run in home.runs().into_iter().filter(|run| !run.is_alive()) {
         let status: Status = serde_json::from_value(run.status.clone()).unwrap_or_default();

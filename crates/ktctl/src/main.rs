@@ -18,7 +18,6 @@ mod run;
 mod shadow;
 mod tasks;
 mod uplink;
-mod user;
 
 use std::process::ExitCode;
 

@@ -38,7 +38,7 @@ pub(crate) enum End {
 impl Run {
     /// Begins a run.
     pub(crate) fn begin(component: &'static str, triggers: Triggers) -> anyhow::Result<Run> {
-        let home = crate::user::home();
+        let home = Home::of_user().context("finding the home folder")?;
         let pid_file = home.pid_file(component).context("writing the pid file")?;
         Ok(Run { tasks: Tasks::default(), home, component, triggers, pid_file })
     }

@@ -9,6 +9,7 @@ use kt_cluster::heartbeat::{Kind, ObjectRef};
 use kt_cluster::marks::{Config, Role};
 use kt_cluster::shadow::{Programs, Progress, Quota, Shadow, ShadowWanted};
 use kt_cluster::{Cluster, names};
+use kt_host::home::{host_name, user_name};
 use kt_wire::link::LinkEnd;
 use kt_wire::{IncomingQueue, Link};
 use tokio::time::sleep;
@@ -17,7 +18,6 @@ use tracing::{info, warn};
 use crate::cli::{Global, Pairs, VERSION};
 use crate::run::Journal;
 use crate::uplink::{self, Opened};
-use crate::user;
 
 /// The programs that were embedded when this was built.
 const PROGRAMS: Programs = Programs {
@@ -50,8 +50,8 @@ pub(crate) fn wanted(global: &Global, role: Role, service: &str) -> Result<Shado
         config: Config { service: (!service.is_empty()).then(|| service.to_owned()), ..Config::default() },
         labels: pairs(&global.with_label),
         annotations: pairs(&global.with_annotation),
-        user: user::name(),
-        host: user::machine(),
+        user: user_name(),
+        host: host_name(),
         client_version: VERSION.into(),
         image: global.image.clone().filter(|image| !image.is_empty()),
         quota: (quota != Quota::default()).then_some(quota),
