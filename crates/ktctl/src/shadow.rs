@@ -147,8 +147,8 @@ impl Keeper {
         Ok((shadow, opened))
     }
 
-    /// Serves the link; when the shadow is gone, makes another one and hands its link over.
-    /// Returns when the link was ended on purpose.
+    /// Serves the link; when the shadow is gone, makes another one and hands its link over. Returns
+    /// only when that is not possible or not wanted.
     pub(crate) async fn serve(
         self,
         link: Link,
@@ -170,7 +170,7 @@ impl Keeper {
             };
             let (end, (), ()) = tokio::try_join!(served, reported, told)?;
             match end {
-                LinkEnd::Ended(_) => return Ok(()),
+                LinkEnd::Ended(why) => anyhow::bail!("the tunnel has ended: {why}"),
                 LinkEnd::ShadowGone(why) => warn!("the shadow pod is gone, making another one ({why})"),
             }
             let (shadow, opened) = self.open_again(successor).await?;
