@@ -96,6 +96,14 @@ impl Snapshot {
         self.parts.iter().find(|(t, _)| t == title).map(|(_, lines)| lines.as_slice())
     }
 
+    /// The same without these parts.
+    #[must_use]
+    pub fn without(&self, titles: &[&str]) -> Self {
+        let mut parts = self.parts.clone();
+        parts.retain(|(title, _)| !titles.contains(&title.as_str()));
+        Self { parts }
+    }
+
     fn titles(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().map(|(title, _)| title.as_str())
     }

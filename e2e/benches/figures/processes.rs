@@ -114,7 +114,7 @@ fn role(line: &str, user: &str, in_our_pods: &[u32]) -> Option<(u32, &'static st
     let (pid, owner, program) = (words.next()?.parse().ok()?, words.next()?, words.next()?);
     let role = match (program.rsplit('/').next()?, words.next()) {
         ("ktctl", _) if owner == user => "ktctl",
-        ("ktctl", _) => "helper",
+        ("exe", Some("root-helper")) => "helper",
         ("kubectl", _) | ("kube", Some("kubectl")) => "kubectl",
         ("kube", Some("kube-apiserver")) => "apiserver",
         ("kube", Some("kubelet")) => "kubelet",

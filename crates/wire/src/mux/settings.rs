@@ -41,7 +41,7 @@ impl Default for Settings {
             window_most: 16 << 20,
             window_total: 64 << 20,
             send_buffer: 256 << 10,
-            acknowledge_every: 16 << 10,
+            acknowledge_every: 128 << 10,
             in_flight: (256 << 10, 32 << 20),
             streams_most: 16 << 10,
             datagrams_most: 256,

@@ -1,0 +1,156 @@
+//! `connect` on each kind of laptop: addresses and names of the cluster work, and the rest of the
+//! world stays as it was.
+
+use e2e::{Cluster, DEMO, Ended, Kind, Laptop, skip};
+
+// covers: 4-2, 4-3, 4-4, 2-1, 1-5, 1-6
+#[test]
+fn on_a_plain_laptop_all_forms_of_address_work_and_the_world_stays() {
+    let cluster = Cluster::new("plain");
+    let laptop = Laptop::lease(&cluster);
+    let before = World::of(&laptop);
+
+    let mut connect = laptop.connect(&[]);
+
+    connect.wait_for(" start at ", 0);
+    assert_forms(&cluster, &laptop);
+    assert_eq!(World::of(&laptop), before);
+}
+
+#[test]
+fn on_a_laptop_with_systemd_resolved_all_forms_of_address_work_and_the_world_stays() {
+    let Some((cluster, laptop)) = bed("resolved", Kind::Resolved) else { return };
+    let before = World::of(&laptop);
+
+    let _connect = laptop.connect(&[]);
+
+    assert_forms(&cluster, &laptop);
+    assert_eq!(World::of(&laptop), before);
+}
+
+#[test]
+fn systemd_resolved_finds_the_clusters_names_and_asks_the_office_for_others() {
+    let Some((cluster, laptop)) = bed("links", Kind::Resolved) else { return };
+    let query = |name: &str| laptop.run(&["resolvectl", "query", "--cache=no", name]).ok();
+
+    let _connect = laptop.connect(&[]);
+
+    let answer = query(&format!("tomcat.{}.svc.cluster.local", cluster.namespace()));
+    assert!(answer.contains(&cluster.service_ip("tomcat")) && answer.contains("link: kt"), "{answer}");
+    let answer = query("gitlab.corp.example");
+    assert!(answer.contains("link: eth0"), "{answer}");
+}
+
+#[test]
+fn behind_a_firewall_the_redirection_is_said_and_all_forms_of_address_work() {
+    let Some((cluster, laptop)) = bed("firewall", Kind::Firewall) else { return };
+    let before = World::of(&laptop);
+
+    let mut connect = laptop.connect(&[]);
+
+    connect.wait_for("a firewall on this laptop drops connections", 0);
+    connect.wait_for("redirection by nft", 0);
+    assert_forms(&cluster, &laptop);
+    assert_eq!(World::of(&laptop), before);
+}
+
+#[test]
+fn with_a_vpn_over_the_clusters_range_the_overlap_is_named_with_the_advice() {
+    let Some((cluster, laptop)) = bed("vpn", Kind::Vpn) else { return };
+
+    let mut connect = laptop.connect(&[]);
+
+    let said = connect.wait_for("corp0", 0);
+    assert!(said.contains("WRN") && said.contains("--excludeIps"), "{said}");
+    let service = format!("http://{}:8080", cluster.service_ip("tomcat"));
+    for url in [service.as_str(), "http://tomcat:8080"] {
+        assert!(laptop.get(url).ok().contains(DEMO), "{url}");
+    }
+}
+
+#[test]
+fn a_name_of_another_namespace_works_with_rights_in_ones_own_only() {
+    let (cluster, other) = (Cluster::new("own"), Cluster::new("other"));
+    let laptop = Laptop::lease(&cluster);
+
+    let _connect = laptop.connect(&[]);
+
+    let url = format!("http://tomcat.{}:8080", other.namespace());
+    assert!(laptop.get(&url).ok().contains(DEMO));
+}
+
+// covers: 1-10
+#[test]
+fn without_dns_the_name_server_stays_and_addresses_work() {
+    let cluster = Cluster::new("nodns");
+    let laptop = Laptop::lease(&cluster);
+    let before = laptop.snapshot();
+
+    let _connect = laptop.connect(&["--dnsMode", "none"]);
+
+    let during = laptop.snapshot();
+    for file in ["/etc/resolv.conf", "/etc/hosts"] {
+        assert_eq!(during.part(file), before.part(file));
+    }
+    assert!(laptop.get(&format!("http://{}:8080", cluster.service_ip("tomcat"))).ok().contains(DEMO));
+    assert_ne!(laptop.get("http://tomcat:8080").code, 0);
+}
+
+/// A namespace and a laptop of a kind, or `None` where the test bed has none.
+fn bed(name: &str, kind: Kind) -> Option<(Cluster, Laptop)> {
+    let cluster = Cluster::new(name);
+    let Some(laptop) = Laptop::lease_kind(&cluster, kind) else {
+        skip(name, &format!("the test bed has no laptop of kind {kind:?}"));
+        return None;
+    };
+    Some((cluster, laptop))
+}
+
+/// The forms of the quick start, and the one that Kubernetes knows besides.
+fn assert_forms(cluster: &Cluster, laptop: &Laptop) {
+    let namespace = cluster.namespace();
+    for host in [
+        cluster.pod_ip("tomcat"),
+        cluster.service_ip("tomcat"),
+        "tomcat".into(),
+        format!("tomcat.{namespace}"),
+        format!("tomcat.{namespace}.svc"),
+        format!("tomcat.{namespace}.svc.cluster.local"),
+    ] {
+        let Ended { code, text } = laptop.get(&format!("http://{host}:8080"));
+        assert!(code == 0 && text.contains(DEMO), "{host} answers with code {code}: {text}");
+    }
+}
+
+/// What a laptop sees of the intranet and of the Internet.
+#[derive(Debug, PartialEq, Eq)]
+struct World {
+    names: Vec<(&'static str, i32, String)>,
+    page: String,
+}
+
+impl World {
+    fn of(laptop: &Laptop) -> Self {
+        let known = ["www.example.com", "gitlab.corp.example", "git.corp.example", "git"];
+        let unknown = ["nonesuch.example.com", "nonesuch.corp.example", "nonesuch"];
+        let names = known.into_iter().chain(unknown).map(|name| look_up(laptop, name)).collect::<Vec<_>>();
+        for (name, code, text) in &names {
+            let wanted = if unknown.contains(name) { "no such name" } else { "found" };
+            let is = if *code == 0 { "found" } else { text.trim() };
+            assert_eq!(is, wanted, "{name}");
+        }
+        let page = laptop.get("http://gitlab.corp.example/status/200").ok();
+        Self { names, page }
+    }
+}
+
+/// Asks the resolver of the C library, as programs do, and sorts the addresses.
+fn look_up(laptop: &Laptop, name: &'static str) -> (&'static str, i32, String) {
+    let script = r#"
+        my ($error, @found) = Socket::getaddrinfo($ARGV[0], "", { socktype => 1 });
+        if ($error) { print $error == Socket::EAI_NONAME ? "no such name" : "error: $error"; exit 1 }
+        print join " ", sort map { (Socket::getnameinfo($_->{addr}, Socket::NI_NUMERICHOST))[1] } @found;
+    "#;
+    let Ended { code, text } = laptop.run(&["perl", "-MSocket", "-e", script, name]);
+    (name, code, text)
+}

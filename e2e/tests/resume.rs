@@ -1,0 +1,115 @@
+//! Flows outlive the connection that carries them.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use e2e::{Cluster, Laptop, Running, long, wait_until};
+
+/// The connections to the API server, by their ports on the laptop.
+fn carriers(laptop: &Laptop) -> HashSet<String> {
+    let sockets = laptop.root(&["ss", "-Htn", "state", "established", "dport", "=", ":6443"]).ok();
+    let port = |line: &str| Some(line.split_whitespace().nth(2)?.rsplit(':').next()?.to_owned());
+    sockets.lines().filter_map(port).collect()
+}
+
+/// Cuts the laptop's connections to the API server, as a proxy that restarts does: each gets a
+/// reset with its next packet. Returns once none of them is left.
+fn cut(laptop: &Laptop) {
+    let before = carriers(laptop);
+    assert!(!before.is_empty(), "there is something to cut");
+    let rules = "add table inet cut { chain out { type filter hook output priority 0; \
+                 tcp dport 6443 reject with tcp reset; }; }";
+    laptop.root(&["nft", rules]).ok();
+    wait_until("the carriers are cut", Duration::from_secs(10), || {
+        carriers(laptop).is_disjoint(&before).then_some(())
+    });
+    laptop.root(&["nft", "delete table inet cut"]).ok();
+}
+
+/// A conversation over one connection to a pod, a line and its answer at a time, until told to end.
+fn conversation(laptop: &Laptop, address: &str) -> Running {
+    let talk = format!(
+        "exec 3<>/dev/tcp/{address}/7000; read -ru3 greeting; i=0
+         until [[ -e ~/hang-up ]]; do
+           i=$((i+1)); echo \"line $i\" >&3; read -ru3 answer || {{ echo 'cut off'; exit 1; }}
+           [[ $answer == \"line $i\" ]] || {{ echo \"got $answer for line $i\"; exit 1; }}
+           echo \"$i lines\"; sleep 0.05
+         done"
+    );
+    laptop.start(&["bash", "-c", &talk])
+}
+
+#[test]
+fn a_download_and_a_conversation_go_on_however_often_their_carrier_is_cut() {
+    let (cuts, bytes) = if long() { (100, 1_000_000_000) } else { (8, 120_000_000) };
+    let cluster = Cluster::new("resume");
+    let laptop = Laptop::lease(&cluster);
+    let pod = cluster.pod_ip("tomcat");
+    let connect = laptop.connect(&[]);
+    laptop.run(&["rm", "-f", "hang-up"]).ok();
+    let mut talk = conversation(&laptop, &pod);
+    talk.wait_for("1 lines", 10);
+    let url = format!("http://{pod}:8080/bytes?n={bytes}");
+    let rate = (bytes / (cuts * 2)).to_string();
+    let print = "%{http_code} %{size_download}";
+    let mut download =
+        laptop.start(&["curl", "-sS", "--limit-rate", &rate, "-o", "/dev/null", "-w", print, &url]);
+
+    for _ in 0..cuts {
+        cut(&laptop);
+        let said = talk.text().lines().count();
+        wait_until("the conversation goes on", Duration::from_secs(20), || {
+            (talk.text().lines().count() > said + 3).then_some(())
+        });
+    }
+    let downloaded = download.wait(600);
+    laptop.run(&["touch", "hang-up"]).ok();
+    let talked = talk.wait(10);
+    laptop.run(&["rm", "-f", "hang-up"]).ok();
+
+    assert_eq!((downloaded.code, downloaded.text), (0, format!("200 {bytes}")));
+    assert_eq!(talked.code, 0, "{}", talked.text);
+    drop(connect);
+}
+
+// covers: 7-35
+#[test]
+fn a_conversation_waits_for_a_laptop_whose_cable_was_pulled() {
+    let cluster = Cluster::new("cable");
+    let laptop = Laptop::lease(&cluster);
+    let mut connect = laptop.connect(&[]);
+    laptop.run(&["rm", "-f", "hang-up"]).ok();
+    let mut talk = conversation(&laptop, &cluster.pod_ip("tomcat"));
+    talk.wait_for("1 lines", 10);
+
+    laptop.link(&["--down"]);
+    connect.wait_for("connection lost", 25);
+    laptop.link(&["--up"]);
+    connect.wait_for("connection restored", 30);
+    let said = talk.text().lines().count();
+    wait_until("the conversation goes on", Duration::from_secs(10), || {
+        (talk.text().lines().count() > said + 3).then_some(())
+    });
+    laptop.run(&["touch", "hang-up"]).ok();
+    let talked = talk.wait(10);
+    laptop.run(&["rm", "-f", "hang-up"]).ok();
+
+    assert_eq!(talked.code, 0, "{}", talked.text);
+}
+
+#[test]
+fn a_deleted_shadow_is_replaced_and_new_connections_work() {
+    let cluster = Cluster::new("evicted");
+    let laptop = Laptop::lease(&cluster);
+    let mut connect = laptop.connect(&[]);
+
+    cluster
+        .kubectl(&["delete", "pod", "-l", "kt-role=shadow-connect", "--grace-period=0", "--force"])
+        .expect("deleted");
+    connect.wait_for("the shadow pod is gone", 20);
+
+    wait_until("new connections work", Duration::from_secs(10), || {
+        let curl = laptop.run(&["curl", "-sS", "-m", "2", "http://tomcat:8080"]);
+        (curl.code == 0).then_some(())
+    });
+}
