@@ -9,25 +9,27 @@ use crate::{Cluster, Laptop};
 /// Prints all of a laptop that `ktctl` may change, in parts. What differs from one moment to
 /// the next for other reasons (life times, counters, process numbers) is left out.
 const LAPTOP: &str = r#"
-part() { echo "== $1"; shift; "$@" 2>/dev/null; }
-part 'ip addr' ip -o addr | sed 's/valid_lft.*//'
-part 'ip link' ip -br link
-part 'ip route' ip route show table all | sed 's/ expires [^ ]*//'
-part 'ip -6 route' ip -6 route show table all | sed 's/ expires [^ ]*//'
-part 'ip rule' ip rule
-part 'ip -6 rule' ip -6 rule
-part 'nft ruleset' nft list ruleset
-part 'settings' sysctl -a --pattern 'net\.ipv[46]\.(ip_forward|conf\.(all|default|eth0|lo)\.(rp_filter|forwarding|route_localnet|accept_local))'
+exec 2>/dev/null
+part() { echo "== $1"; }
+part 'ip addr'; ip -o addr | sed 's/valid_lft.*//'
+part 'ip link'; ip -br link
+part 'ip route'; ip route show table all | sed 's/ expires [^ ]*//'
+part 'ip -6 route'; ip -6 route show table all | sed 's/ expires [^ ]*//'
+part 'ip rule'; ip rule
+part 'ip -6 rule'; ip -6 rule
+part 'nft ruleset'; nft list ruleset
+part 'settings'
+sysctl -a --pattern 'net\.ipv[46]\.(ip_forward|conf\.(all|default|eth0|lo)\.(rp_filter|forwarding|route_localnet|accept_local))'
 for file in /etc/resolv.conf /etc/hosts; do
-  part "$file" stat -c '%N %U %a' $file
-  cat $file 2>/dev/null
+  part "$file"; stat -c '%N %U %a' $file
+  cat $file
 done
-part 'files in /etc' find /etc -maxdepth 1 -printf '%p %U %m\n' | sort
-part 'resolvectl' resolvectl status
-part 'kt folders' find /home/*/.kt /root/.kt ! -type d -printf '%p %u %m %s\n' | sort
-part 'files in /tmp and /run' find /tmp /run -maxdepth 2 ! -path '/run/log*' -printf '%p %u %m\n' | sort
-part 'processes' ps -ww -eo user=,args= | grep '[k]tctl'
-part 'listeners' ss -Hlntu | awk '{ print $1, $5 }' | sort -u
+part 'files in /etc'; find /etc -maxdepth 1 -printf '%p %U %m\n' | sort
+part 'resolvectl'; resolvectl status
+part 'kt folders'; find /home/*/.kt /root/.kt ! -type d -printf '%p %u %m %s\n' | sort
+part 'files in /tmp and /run'; find /tmp /run -maxdepth 2 ! -path '/run/log*' -printf '%p %u %m\n' | sort
+part 'processes'; ps -ww -eo user=,args= | grep '[k]tctl'
+part 'listeners'; ss -Hlntu | awk '{ print $1, $5 }' | sort -u
 true
 "#;
 

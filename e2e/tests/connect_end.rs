@@ -189,7 +189,8 @@ fn kill_all(laptop: &Laptop) {
 
 /// The name of the shadow pod.
 fn shadow(cluster: &Cluster) -> String {
-    let names = cluster.kubectl(&["get", "pods", "-o", "jsonpath={.items[*].metadata.name}"]).unwrap();
+    let names =
+        cluster.kubectl(&["get", "pods", "-o", "jsonpath={.items[*].metadata.name}"]).expect("list the pods");
     let shadow = names.split_whitespace().find(|name| name.contains("kt-connect-shadow"));
     shadow.unwrap_or_else(|| panic!("no shadow among {names}")).to_owned()
 }

@@ -44,6 +44,9 @@ use crate::instance::InstanceLock;
 /// The hidden first argument which makes the program a helper.
 pub const ARGUMENT: &str = "root-helper";
 
+/// What lists of processes call the helper and the heir: they are started by way of `/proc`.
+const NAME: &str = "ktctl";
+
 /// What the helper is told while its peer is still root.
 #[derive(Clone, Copy, Debug)]
 pub struct Config<'a> {

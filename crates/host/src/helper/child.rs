@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 
@@ -12,7 +13,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd;
 
 use super::protocol::{Setup, VERSION};
-use super::{ARGUMENT, Config, Error, Helper, client, server, socket};
+use super::{ARGUMENT, Config, Error, Helper, NAME, client, server, socket};
 use crate::process::Process;
 
 /// Folders of system programs: the helper runs `nft` and must not find another one.
@@ -64,6 +65,7 @@ fn start(program: &Path, args: &[&OsStr], config: &Config<'_>) -> io::Result<Spa
     };
     socket::send_now(&ours, &setup, config.lock.map(AsFd::as_fd))?;
     let child = Command::new(program)
+        .arg0(NAME)
         .args(args)
         .env_clear()
         .env("PATH", PATH)

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use self::make::Laptop;
 use super::protocol::{Answer, Ask, Setup, VERSION};
 use super::socket::Channel;
-use super::{FailureKind, Heir};
+use super::{FailureKind, Heir, NAME};
 use crate::process::Process;
 use crate::undo::undo_leftovers;
 
@@ -76,7 +76,7 @@ async fn answer(ask: Ask, laptop: &mut Laptop) -> (Answer, Option<OwnedFd>) {
 fn start(heir: &Heir) -> io::Result<()> {
     let (uid, gid) = heir.ids;
     let mut command = Command::new("/proc/self/exe");
-    command.args(&heir.args).env_clear().envs(heir.env.iter().cloned()).current_dir(&heir.folder);
+    command.arg0(NAME).args(&heir.args).env_clear().envs(heir.env.iter().cloned()).current_dir(&heir.folder);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     if nix::unistd::geteuid().is_root() {
         // As root the standard library gives up the other groups, too.
