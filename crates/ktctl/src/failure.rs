@@ -109,6 +109,9 @@ fn of_shadow(error: &shadow::Error) -> Option<String> {
         shadow::Error::NoImage { .. } => {
             Some("start any pod in the namespace, or name an image that it may pull with --image".into())
         }
+        shadow::Error::Failed { failure: shadow::Failure::Crashed { .. }, .. } => {
+            Some("an image named with --image has to contain a matching shadow: leave --image out, or use an image made by `make images`".into())
+        }
         shadow::Error::Failed { failure: shadow::Failure::Image { .. }, .. } => {
             Some("check --image and --imagePullSecret; without --image no registry is needed".into())
         }
