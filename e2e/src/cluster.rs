@@ -118,6 +118,20 @@ impl Cluster {
         });
     }
 
+    /// Kills the API server, which its node then starts anew, and waits until that one answers.
+    /// Everybody who works with the cluster at that time is cut off.
+    ///
+    /// # Panics
+    /// When it does not answer within half a minute.
+    pub fn restart_api_server(&self) {
+        let killed = api_server().expect("an API server runs");
+        on_node1(&["kill", "-9", &killed]).expect("kill the API server");
+        wait_until("another API server answers", Duration::from_secs(30), || {
+            let new = api_server().is_some_and(|pid| pid != killed);
+            (new && kubectl(&["get", "--raw", "/readyz"], "").is_ok()).then_some(())
+        });
+    }
+
     /// A picture of the namespace's objects.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of_namespace(self)
@@ -135,6 +149,20 @@ impl Drop for Cluster {
             eprintln!("{} stays: {said}", self.namespace);
         }
     }
+}
+
+/// The process number of the API server on its node.
+fn api_server() -> Option<String> {
+    let processes = on_node1(&["ps", "-ww", "-eo", "pid=,args="]).ok()?;
+    let line = processes.lines().find(|line| line.split_whitespace().nth(2) == Some("kube-apiserver"))?;
+    line.split_whitespace().next().map(String::from)
+}
+
+fn on_node1(command: &[&str]) -> Result<String, String> {
+    let mut driver = bed::testbed(&[&["exec", "node1"], command].concat());
+    driver.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (ok, out, said) = talk(driver, "");
+    if ok { Ok(out) } else { Err(out + &said) }
 }
 
 fn kubectl(args: &[&str], stdin: &str) -> Result<String, String> {

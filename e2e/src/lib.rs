@@ -6,6 +6,7 @@
 
 mod bed;
 mod cluster;
+mod conversation;
 mod laptop;
 mod lease;
 mod running;
@@ -13,6 +14,7 @@ mod snapshot;
 
 pub use bed::{ktctl, long, skip};
 pub use cluster::Cluster;
+pub use conversation::Conversation;
 pub use laptop::{Kind, Laptop, Process};
 pub use running::{Ended, Running};
 pub use snapshot::Snapshot;

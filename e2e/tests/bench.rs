@@ -25,7 +25,7 @@ fn the_length_of_a_good_answer_is_found_in_any_case_of_letters() {
 const SEEN: &str = "\
   7 root /bin/kube kube-apiserver --x
   8 dev1 /w/target/ktctl connect
-  9 root /proc/self/exe root-helper
+  9 root ktctl root-helper
  10 65532 /kt/shadow --port 1
  11 65532 /kt/shadow --port 1
 ==

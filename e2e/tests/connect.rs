@@ -1,12 +1,14 @@
 //! `connect`: what goes through the device and the proxy, what its options change, and what it
 //! refuses. Names are in `connect_names.rs`, ends in `connect_end.rs`.
 
-use e2e::{Cluster, DEMO, Kind, Laptop};
+use std::time::Duration;
+
+use e2e::{Cluster, DEMO, Kind, Laptop, wait_until};
 
 /// What article 004 tells users of the proxy to do.
 const PROXY_HINT: &str = ">> Please setup proxy config by: export http_proxy=socks5://127.0.0.1:2223 <<";
 
-// covers: 3-7, 4-5, 4-6, 4-9, 7-10
+// covers: 3-7, 4-6, 4-9
 #[test]
 fn an_ordinary_user_gets_a_proxy_for_all_dialects_and_nothing_on_the_laptop_changes() {
     let (cluster, laptop) = bed("proxy");
@@ -76,6 +78,22 @@ fn without_pod_ips_no_range_of_pods_is_routed_and_services_work() {
     let routes = laptop.run(&["ip", "route", "get", &cluster.pod_ip("tomcat")]).ok();
     assert!(!routes.contains("dev kt"), "{routes}");
     assert!(laptop.get("http://tomcat:8080").ok().contains(DEMO));
+}
+
+#[test]
+fn what_is_made_later_gets_its_route() {
+    let (cluster, laptop) = bed("later");
+    let _connect = laptop.connect(&[]);
+
+    cluster.kubectl(&["expose", "deployment", "tomcat", "--name", "later", "--port", "8080"]).unwrap();
+
+    let address = cluster.service_ip("later");
+    wait_until("the address leads to the device", Duration::from_secs(10), || {
+        let route = laptop.run(&["ip", "route", "get", &address]).ok();
+        route.contains("dev kt").then_some(())
+    });
+    cluster.wait_for_answer("http://later:8080", DEMO, 10);
+    assert!(laptop.get(&url(&address)).ok().contains(DEMO));
 }
 
 // covers: 3-8

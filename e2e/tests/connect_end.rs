@@ -1,5 +1,4 @@
-//! How `connect` ends, and what outlives the troubles of the way to the cluster: nothing is left
-//! behind, whoever ends it and on whatever laptop.
+//! How `connect` ends: nothing is left behind, whoever ends it and on whatever laptop.
 
 use std::time::Duration;
 
@@ -39,7 +38,6 @@ fn nothing_is_left_after_the_pid_file_was_removed() {
     }
 }
 
-// covers: 7-33
 #[test]
 fn after_a_kill_the_laptop_heals_at_once_and_then_the_cluster_by_themselves() {
     for kind in [Kind::Plain, Kind::Resolved] {
@@ -56,6 +54,7 @@ fn after_a_kill_the_laptop_heals_at_once_and_then_the_cluster_by_themselves() {
     }
 }
 
+// covers: 7-33
 #[test]
 fn after_a_kill_of_all_processes_the_next_start_puts_everything_back() {
     for kind in [Kind::Plain, Kind::Resolved] {
@@ -76,56 +75,6 @@ fn after_a_kill_of_all_processes_the_next_start_puts_everything_back() {
         Snapshot::wait_until_as(&in_cluster, SWEPT, || cluster.snapshot());
     }
 }
-
-// covers: 7-35
-#[test]
-fn a_deleted_shadow_is_replaced_and_new_connections_work() {
-    let Some(Before { cluster, laptop, in_cluster, .. }) = Before::new("shadow", Kind::Plain) else { return };
-    let mut connect = laptop.connect(&[]);
-    let shadow = format!("pod/{}", shadow(&cluster));
-
-    cluster.kubectl(&["delete", &shadow, "--grace-period=0", "--force"]).unwrap();
-
-    let url = format!("http://{}:8080", cluster.service_ip("tomcat"));
-    wait_until("new connections work", Duration::from_secs(10), || {
-        let curl = laptop.run(&["curl", "-sS", "--max-time", "1", "--noproxy", "*", &url]);
-        (curl.code == 0 && curl.text.contains(DEMO)).then_some(())
-    });
-    assert_eq!(connect.interrupt(15).code, 0);
-    Snapshot::wait_until_as(&in_cluster, SWEPT, || cluster.snapshot());
-}
-
-#[test]
-fn a_conversation_outlives_a_cut_link() {
-    let Some(Before { cluster, laptop, .. }) = Before::new("cut", Kind::Plain) else { return };
-    let _connect = laptop.connect(&[]);
-    let mut talk = laptop.start(&["perl", "-MIO::Socket::INET", "-e", TALK, &cluster.pod_ip("tomcat")]);
-    talk.wait_for("line 2 came back", 10);
-
-    laptop.link(&["--down"]);
-    let down = talk.text();
-    std::thread::sleep(Duration::from_secs(10)); // the length of the cut is what is tested
-    laptop.link(&["--up"]);
-
-    assert!(!down.contains("line 19 came back"), "it had ended before the link was cut");
-    talk.wait_for("line 29 came back", 15);
-    assert_eq!(talk.wait(5).code, 0);
-}
-
-/// Says a line to the echo service again and again, waits for each to come back, and fails with
-/// the first that does not.
-const TALK: &str = r#"
-    $| = 1;
-    my $flow = IO::Socket::INET->new(PeerAddr => $ARGV[0], PeerPort => 7000, Timeout => 5) or die "connect: $@";
-    <$flow>;
-    for my $i (0 .. 29) {
-        print $flow "line $i\n" or die "send: $!";
-        my $back = <$flow>;
-        defined $back && $back eq "line $i\n" or die "line $i did not come back: $!";
-        print "line $i came back\n";
-        select undef, undef, undef, 0.1;
-    }
-"#;
 
 /// A laptop and a namespace, and how they were before anything was started.
 struct Before {
@@ -185,12 +134,4 @@ fn kill_all(laptop: &Laptop) {
     wait_until("the killed processes are gone", Duration::from_secs(5), || {
         laptop.processes("ktctl").iter().all(|p| ![helper.pid, main.pid].contains(&p.pid)).then_some(())
     });
-}
-
-/// The name of the shadow pod.
-fn shadow(cluster: &Cluster) -> String {
-    let names =
-        cluster.kubectl(&["get", "pods", "-o", "jsonpath={.items[*].metadata.name}"]).expect("list the pods");
-    let shadow = names.split_whitespace().find(|name| name.contains("kt-connect-shadow"));
-    shadow.unwrap_or_else(|| panic!("no shadow among {names}")).to_owned()
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use e2e::{Cluster, Laptop, Running, long, wait_until};
+use e2e::{Cluster, Conversation, Laptop, long, wait_until};
 
 /// The connections to the API server, by their ports on the laptop.
 fn carriers(laptop: &Laptop) -> HashSet<String> {
@@ -26,19 +26,6 @@ fn cut(laptop: &Laptop) {
     laptop.root(&["nft", "delete table inet cut"]).ok();
 }
 
-/// A conversation over one connection to a pod, a line and its answer at a time, until told to end.
-fn conversation(laptop: &Laptop, address: &str) -> Running {
-    let talk = format!(
-        "exec 3<>/dev/tcp/{address}/7000; read -ru3 greeting; i=0
-         until [[ -e ~/hang-up ]]; do
-           i=$((i+1)); echo \"line $i\" >&3; read -ru3 answer || {{ echo 'cut off'; exit 1; }}
-           [[ $answer == \"line $i\" ]] || {{ echo \"got $answer for line $i\"; exit 1; }}
-           echo \"$i lines\"; sleep 0.05
-         done"
-    );
-    laptop.start(&["bash", "-c", &talk])
-}
-
 #[test]
 fn a_download_and_a_conversation_go_on_however_often_their_carrier_is_cut() {
     let (cuts, bytes) = if long() { (100, 1_000_000_000) } else { (8, 120_000_000) };
@@ -46,9 +33,7 @@ fn a_download_and_a_conversation_go_on_however_often_their_carrier_is_cut() {
     let laptop = Laptop::lease(&cluster);
     let pod = cluster.pod_ip("tomcat");
     let connect = laptop.connect(&[]);
-    laptop.run(&["rm", "-f", "hang-up"]).ok();
-    let mut talk = conversation(&laptop, &pod);
-    talk.wait_for("1 lines", 10);
+    let talk = Conversation::start(&laptop, &pod);
     let url = format!("http://{pod}:8080/bytes?n={bytes}");
     let rate = (bytes / (cuts * 2)).to_string();
     let print = "%{http_code} %{size_download}";
@@ -57,15 +42,10 @@ fn a_download_and_a_conversation_go_on_however_often_their_carrier_is_cut() {
 
     for _ in 0..cuts {
         cut(&laptop);
-        let said = talk.text().lines().count();
-        wait_until("the conversation goes on", Duration::from_secs(20), || {
-            (talk.text().lines().count() > said + 3).then_some(())
-        });
+        talk.goes_on(20);
     }
     let downloaded = download.wait(600);
-    laptop.run(&["touch", "hang-up"]).ok();
-    let talked = talk.wait(10);
-    laptop.run(&["rm", "-f", "hang-up"]).ok();
+    let talked = talk.hang_up();
 
     assert_eq!((downloaded.code, downloaded.text), (0, format!("200 {bytes}")));
     assert_eq!(talked.code, 0, "{}", talked.text);
@@ -78,23 +58,15 @@ fn a_conversation_waits_for_a_laptop_whose_cable_was_pulled() {
     let cluster = Cluster::new("cable");
     let laptop = Laptop::lease(&cluster);
     let mut connect = laptop.connect(&[]);
-    laptop.run(&["rm", "-f", "hang-up"]).ok();
-    let mut talk = conversation(&laptop, &cluster.pod_ip("tomcat"));
-    talk.wait_for("1 lines", 10);
+    let talk = Conversation::start(&laptop, &cluster.pod_ip("tomcat"));
 
     laptop.link(&["--down"]);
     connect.wait_for("connection lost", 25);
     laptop.link(&["--up"]);
     connect.wait_for("connection restored", 30);
-    let said = talk.text().lines().count();
-    wait_until("the conversation goes on", Duration::from_secs(10), || {
-        (talk.text().lines().count() > said + 3).then_some(())
-    });
-    laptop.run(&["touch", "hang-up"]).ok();
-    let talked = talk.wait(10);
-    laptop.run(&["rm", "-f", "hang-up"]).ok();
+    talk.goes_on(10);
 
-    assert_eq!(talked.code, 0, "{}", talked.text);
+    assert_eq!(talk.hang_up().code, 0);
 }
 
 #[test]

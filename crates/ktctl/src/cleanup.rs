@@ -2,18 +2,27 @@
 
 use std::time::Duration;
 
-use kt_cluster::Cluster;
 use kt_host::helper::{self, Undone};
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
-use crate::run::{Journal, Run};
+use crate::run::{Journal, Run, Status};
 
 /// How long the cluster's side may take; the API server may be gone.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// Says what became of the laptop's side.
-pub(crate) fn say_undone(undone: Result<Vec<Undone>, helper::Error>) {
+/// Part of what a run has changed stays as it is. What, was said before.
+#[derive(Debug, thiserror::Error)]
+#[error("not everything could be undone, as said above")]
+pub(crate) struct Incomplete;
+
+/// How a run ends whose clean-up is complete or not.
+pub(crate) fn outcome(is_complete: bool) -> Result<(), Incomplete> {
+    if is_complete { Ok(()) } else { Err(Incomplete) }
+}
+
+/// Says what became of the laptop's side. Returns whether everything is undone.
+pub(crate) fn say_undone(undone: Result<Vec<Undone>, helper::Error>) -> bool {
     match undone {
         Ok(steps) => {
             for step in &steps {
@@ -22,11 +31,16 @@ pub(crate) fn say_undone(undone: Result<Vec<Undone>, helper::Error>) {
                     Some(failure) => error!("{} could not be undone: {failure}", step.what),
                 }
             }
-            if steps.iter().all(|step| step.failure.is_none()) {
+            let all = steps.iter().all(|step| step.failure.is_none());
+            if all {
                 info!("The laptop is as before");
             }
+            all
         }
-        Err(error) => debug!(%error, "the helper undoes everything when it ends"),
+        Err(error) => {
+            debug!(%error, "the helper undoes everything when it ends");
+            true
+        }
     }
 }
 
@@ -35,7 +49,6 @@ pub(crate) fn say_undone(undone: Result<Vec<Undone>, helper::Error>) {
 /// Returns whether everything is undone.
 pub(crate) async fn in_cluster(
     run: &mut Run,
-    cluster: &Cluster,
     journal: &Journal,
     undo: impl Future<Output = anyhow::Result<()>>,
 ) -> bool {
@@ -48,16 +61,20 @@ pub(crate) async fn in_cluster(
     };
     let Err(error) = result else { return true };
     warn!("Cleaning up in the cluster is not complete: {error:#}");
-    let (status, namespace) = (journal.status(), cluster.namespace());
-    if let Some((service, _)) = &status.redirected {
+    say_remaining(&journal.status());
+    warn!(">> or just start ktctl again on this laptop");
+    journal.leave();
+    false
+}
+
+/// Names the commands that undo what a run has left in its cluster.
+pub(crate) fn say_remaining(Status { namespace, shadows, redirected, .. }: &Status) {
+    if let Some((service, _)) = redirected {
         warn!(">> put the service back by: ktctl -n {namespace} recover {service}");
     }
-    for name in &status.shadows {
+    for name in shadows {
         warn!(
             ">> remove what remains by: kubectl -n {namespace} delete pod/{name} configmap/{name} --ignore-not-found"
         );
     }
-    warn!(">> or just start ktctl again on this laptop");
-    journal.leave();
-    false
 }

@@ -6,7 +6,6 @@ mod plan;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use kt_cluster::Cluster;
 use kt_cluster::marks::Role;
 use kt_cluster::shadow::Shadow;
 use kt_host::Helper;
@@ -34,7 +33,7 @@ const READY: &str = "All looks good, now you can access to resources in the kube
 /// What a run has made in the end has to be undone; noted before it is made.
 #[derive(Default)]
 struct Made {
-    cluster: Option<(Cluster, Journal)>,
+    journal: Option<Journal>,
     shadow: Option<Keeper>,
 }
 
@@ -68,8 +67,8 @@ pub(crate) async fn run(
         Err(end) => end,
     };
     let outcome = end.say();
-    undo(&mut run, laptop, made).await;
-    outcome
+    let is_undone = undo(&mut run, laptop, made).await;
+    outcome.and(cleanup::outcome(is_undone).map_err(Into::into))
 }
 
 async fn start(
@@ -86,7 +85,7 @@ async fn start(
     let proxy = listen_proxy(ask).await?;
     let cluster = crate::access(global).await?;
     let journal = journals.open(global, &cluster)?;
-    made.cluster = Some((cluster.clone(), journal.clone()));
+    made.journal = Some(journal.clone());
     info!("Using tun2socks mode");
     leftovers::of_this_laptop().await;
     if !ask.skip_cleanup {
@@ -144,14 +143,17 @@ fn proxy_hint(ask: &Connect) -> String {
     format!(">> Please setup proxy config by: export http_proxy=socks5://{address} <<")
 }
 
-/// The laptop first: it is what the user works with, and needs no network.
-async fn undo(run: &mut Run, laptop: Option<Laptop>, made: Made) {
-    if let Some(laptop) = laptop {
-        let undone = laptop.lock().await.undo_all().await;
-        cleanup::say_undone(undone);
-    }
+/// The laptop first: it is what the user works with, and needs no network. Tells whether everything
+/// is undone.
+async fn undo(run: &mut Run, laptop: Option<Laptop>, made: Made) -> bool {
+    let on_laptop = match laptop {
+        Some(laptop) => cleanup::say_undone(laptop.lock().await.undo_all().await),
+        None => true,
+    };
     run.tasks.stop().await;
-    if let (Some((cluster, journal)), Some(shadow)) = (made.cluster, made.shadow) {
-        cleanup::in_cluster(run, &cluster, &journal, shadow.delete()).await;
-    }
+    let in_cluster = match (made.journal, made.shadow) {
+        (Some(journal), Some(shadow)) => cleanup::in_cluster(run, &journal, shadow.delete()).await,
+        _ => true,
+    };
+    on_laptop && in_cluster
 }

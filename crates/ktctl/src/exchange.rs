@@ -84,8 +84,8 @@ pub(crate) async fn run(global: &Global, ask: &Exchange, triggers: Triggers) -> 
         Err(end) => end,
     };
     let outcome = end.say();
-    undo(&mut run, made).await;
-    outcome
+    let is_undone = undo(&mut run, made).await;
+    outcome.and(cleanup::outcome(is_undone).map_err(Into::into))
 }
 
 async fn start(
@@ -287,13 +287,13 @@ async fn guard(cluster: Cluster, redirected: Redirected, shadow: String) -> anyh
     }
 }
 
-/// The service first; then its last callers, then the shadow.
-async fn undo(run: &mut Run, made: Made) {
-    let Some((cluster, journal)) = made.cluster else { return };
+/// The service first; then its last callers, then the shadow. Tells whether everything is undone.
+async fn undo(run: &mut Run, made: Made) -> bool {
+    let Some((cluster, journal)) = made.cluster else { return true };
     made.guards.stop().await;
     let redirected = journal.status().redirected;
     let put_back = put_back(&cluster, redirected.as_ref(), made.lock);
-    let is_back = cleanup::in_cluster(run, &cluster, &journal, put_back).await;
+    let is_back = cleanup::in_cluster(run, &journal, put_back).await;
     if let (Some(drain), true) = (made.drain, is_back && redirected.is_some()) {
         tokio::select! {
             () = finish(&drain) => {}
@@ -301,8 +301,9 @@ async fn undo(run: &mut Run, made: Made) {
         }
     }
     run.tasks.stop().await;
-    if let (Some(shadow), true) = (made.shadow, is_back) {
-        cleanup::in_cluster(run, &cluster, &journal, shadow.delete()).await;
+    match made.shadow {
+        Some(shadow) if is_back => cleanup::in_cluster(run, &journal, shadow.delete()).await,
+        _ => is_back,
     }
 }
 

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context;
+use kt_cluster::api::ApiError;
 use kt_cluster::leftovers::{Outcome, plan_sweep};
 use kt_cluster::{Access, Cluster};
 use kt_host::Helper;
-use kt_host::home::Home;
+use kt_host::home::{Home, Run as Left};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use crate::cleanup;
 use crate::run::Status;
 
 /// How long the leftovers of one run may take; its cluster may be gone for good.
@@ -38,14 +40,28 @@ pub(crate) async fn of_this_laptop() {
         match timeout(WITHIN, undo(&status)).await {
             Ok(Ok(())) => {
                 info!("Cleaned up after {} {}, which was killed", run.component, run.process.pid);
-                if let Err(error) = home.remove_run(&run) {
-                    debug!(%error, "its journal stays");
-                }
+                forget(&home, &run);
+            }
+            // The rights, or the namespace, are gone: no later start will fare better.
+            Ok(Err(error)) if is_forbidden(&error) => {
+                warn!("Can not clean up after a killed {}, and will not try again: {error:#}", run.component);
+                cleanup::say_remaining(&status);
+                forget(&home, &run);
             }
             Ok(Err(error)) => warn!("Can not clean up after a killed {}: {error:#}", run.component),
             Err(_) => warn!("Can not clean up after a killed {}: its cluster does not answer", run.component),
         }
     }
+}
+
+fn forget(home: &Home, run: &Left) {
+    if let Err(error) = home.remove_run(run) {
+        debug!(%error, "its journal stays");
+    }
+}
+
+fn is_forbidden(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<ApiError>()).any(ApiError::is_forbidden)
 }
 
 async fn undo(status: &Status) -> anyhow::Result<()> {

@@ -140,6 +140,11 @@ impl Journal {
         self.note(|status| status.shadows.push(name.into()));
     }
 
+    /// Takes back a shadow that was not made after all.
+    pub(crate) fn forget_shadow(&self, name: &str) {
+        self.note(|status| status.shadows.retain(|shadow| shadow != name));
+    }
+
     pub(crate) fn note_redirect(&self, service: &str, ours: &BTreeMap<String, String>) {
         self.note(|status| status.redirected = Some((service.into(), ours.clone())));
     }

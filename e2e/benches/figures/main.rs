@@ -21,29 +21,44 @@ use crate::table::Table;
 
 /// The fewest rounds whose medians mean something.
 const ROUNDS: usize = 5;
+/// What can be asked for alone: `cargo bench -p e2e --bench figures -- slow`.
+const PARTS: [&str; 3] = ["starts", "plain", "slow"];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
         Some("load") => load::main(&args[1..]),
         // As `cargo bench` calls it. `cargo test` must not start minutes of load.
-        Some("--bench") => figures(),
+        _ if args.iter().any(|arg| arg == "--bench") => figures(&args),
         _ => {
-            eprintln!("usage: cargo bench -p e2e --bench figures, or `make bench`");
+            eprintln!("usage: cargo bench -p e2e --bench figures [-- PART…], or `make bench`");
             ExitCode::SUCCESS
         }
     }
 }
 
-fn figures() -> ExitCode {
+fn figures(args: &[String]) -> ExitCode {
+    let parts: Vec<&str> = args.iter().map(String::as_str).filter(|arg| *arg != "--bench").collect();
+    if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(part)) {
+        eprintln!("no part is called {unknown}, there are: {}", PARTS.join(", "));
+        return ExitCode::FAILURE;
+    }
+    let wants = |part| parts.is_empty() || parts.contains(&part);
     let rounds = rounds();
     let cluster = Cluster::new("bench");
     let laptop = Laptop::lease(&cluster);
     let mut table = Table::default();
     conditions(&cluster, &laptop, rounds);
-    starts::measure(&cluster, &laptop, rounds, &mut table);
-    let spent = plain::measure(&cluster, &laptop, rounds, &mut table);
-    slow::measure(&cluster, &laptop, rounds, &mut table);
+    let mut spent = String::new();
+    if wants("starts") {
+        starts::measure(&cluster, &laptop, rounds, &mut table);
+    }
+    if wants("plain") {
+        spent = plain::measure(&cluster, &laptop, rounds, &mut table);
+    }
+    if wants("slow") {
+        slow::measure(&cluster, &laptop, rounds, &mut table);
+    }
     println!("\n{table}\n\n{spent}");
     if table.is_reached() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -113,8 +113,8 @@ fn role(line: &str, user: &str, in_our_pods: &[u32]) -> Option<(u32, &'static st
     let mut words = line.split_whitespace();
     let (pid, owner, program) = (words.next()?.parse().ok()?, words.next()?, words.next()?);
     let role = match (program.rsplit('/').next()?, words.next()) {
+        ("ktctl", Some("root-helper")) => "helper",
         ("ktctl", _) if owner == user => "ktctl",
-        ("exe", Some("root-helper")) => "helper",
         ("kubectl", _) | ("kube", Some("kubectl")) => "kubectl",
         ("kube", Some("kube-apiserver")) => "apiserver",
         ("kube", Some("kubelet")) => "kubelet",

@@ -82,7 +82,7 @@ where
 }
 
 /// The addresses of a Service in the cluster; a headless one has none.
-fn cluster_addresses(service: &Service) -> Vec<IpAddr> {
+pub(super) fn cluster_addresses(service: &Service) -> Vec<IpAddr> {
     let Some(spec) = &service.spec else { return Vec::new() };
     let all = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
     unique(all.filter_map(|text| text.parse().ok()))

@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::StreamExt;
 use ipnet::IpNet;
 use kt_cluster::Cluster;
 use kt_host::device::{self, free_name, free_pool};
@@ -76,6 +78,7 @@ pub(super) async fn start(
     if !ask.disable_tun_route {
         routes.set_all().await?;
         info!("Route to tun device completed");
+        tasks.start("routes", follow(cluster.clone(), ask.disable_pod_ip, routes.clone()));
     }
     if parsed.mode != Mode::Untouched {
         set_resolver(&laptop, &device.name, device.peer, ask, place).await?;
@@ -87,6 +90,16 @@ pub(super) async fn start(
             Ok(())
         }
     }
+}
+
+/// Adds a route for each Service and pod of the namespace that comes later.
+async fn follow(cluster: Cluster, without_pods: bool, routes: Routes) -> anyhow::Result<()> {
+    let mut appeared = pin!(cluster.follow_addresses(without_pods));
+    while let Some(addresses) = appeared.next().await {
+        server::Routes::routed(&routes, &addresses).await;
+    }
+    debug!("new services and pods may not be watched, so routes to them come from names only");
+    Ok(())
 }
 
 /// The cluster's ranges as far as rights go; the shadow tells the rest.
