@@ -10,8 +10,10 @@ fn on_a_plain_laptop_all_forms_of_address_work_and_the_world_stays() {
     let laptop = Laptop::lease(&cluster);
     let before = World::of(&laptop);
 
-    let mut connect = laptop.connect(&[]);
+    let kubeconfig = format!("/home/{}/.kube/config", laptop.user());
+    let mut connect = laptop.sudo_ktctl(&["-n", cluster.namespace(), "-c", &kubeconfig, "connect"]);
 
+    connect.wait_for("All looks good", 30);
     connect.wait_for(" start at ", 0);
     assert_forms(&cluster, &laptop);
     assert_eq!(World::of(&laptop), before);
