@@ -24,18 +24,29 @@ cluster_up() {
     testbed/testbed up --nodes 2 --laptops 5 --laptop-kind plain,plain,resolved,firewall,vpn
 }
 
-end_to_end() {
-  cargo test -p e2e --no-fail-fast -- --test-threads=4
+end_to_end() { # all files but one, which wants another cluster
+  local files=(e2e/tests/*.rs) arguments=(--lib) file
+  for file in "${files[@]}"; do
+    file=$(basename "$file" .rs)
+    [[ $file == another_cluster ]] || arguments+=(--test "$file")
+  done
+  cargo test -p e2e --no-fail-fast "${arguments[@]}" -- --test-threads=4
+}
+
+end_to_end_elsewhere() {
+  testbed/testbed up --laptops 2 --dual-stack --cluster-domain foo.bar &&
+    cargo test -p e2e --no-fail-fast --test another_cluster
 }
 
 step build scripts/build.sh
 step unit cargo test --workspace --exclude e2e --no-fail-fast
 if step images scripts/images.sh && step cluster cluster_up; then
   step e2e end_to_end
+  step elsewhere end_to_end_elsewhere
 fi
 
 # What libtest said of each test, as "name outcome": "test a::b::name - should panic ... ok"
-cat "$out"/{unit,e2e}.log 2>/dev/null | sed -nE 's/^test (.+) \.\.\. (ok|FAILED|ignored)\b.*/\1|\2/p' |
+cat "$out"/{unit,e2e,elsewhere}.log 2>/dev/null | sed -nE 's/^test (.+) \.\.\. (ok|FAILED|ignored)\b.*/\1|\2/p' |
   sed -E 's/ - should panic//; s/^[^ ]*:://; s/ /_/g; s/\|/ /' >"$out/results"
 step coverage scripts/coverage.sh "$out/results"
 

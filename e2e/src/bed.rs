@@ -34,6 +34,14 @@ pub fn skip(test: &str, missing: &str) {
     writeln!(list, "{test}: {missing}").expect("add to the list of skipped tests");
 }
 
+/// The DNS domain of the running cluster.
+///
+/// # Panics
+/// When no cluster is up.
+pub fn domain() -> String {
+    shape()["Domain"].as_str().expect("the test bed tells its domain").to_owned()
+}
+
 /// The root of the work tree.
 pub(crate) fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout is above this crate")
@@ -72,10 +80,14 @@ pub(crate) fn program(name: &str) -> String {
 /// # Panics
 /// When no cluster is up.
 pub(crate) fn laptops() -> Vec<String> {
+    let kinds = shape()["Kinds"].as_array().cloned().unwrap_or_default();
+    kinds.iter().filter_map(|kind| kind.as_str().map(String::from)).collect()
+}
+
+/// How the running cluster was started.
+fn shape() -> serde_json::Value {
     let file = state().join("cluster/complete");
     let text = std::fs::read(&file)
         .unwrap_or_else(|_| panic!("no cluster is up: run `make cluster-up NODES=2 LAPTOPS=2`"));
-    let shape: serde_json::Value = serde_json::from_slice(&text).expect("the test bed writes JSON");
-    let kinds = shape["Kinds"].as_array().cloned().unwrap_or_default();
-    kinds.iter().filter_map(|kind| kind.as_str().map(String::from)).collect()
+    serde_json::from_slice(&text).expect("the test bed writes JSON")
 }

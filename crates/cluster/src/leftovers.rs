@@ -17,6 +17,10 @@ pub use self::sweep::plan_sweep;
 
 use crate::heartbeat::ObjectRef;
 
+/// How long after a Service was put back callers may still come to what stood in its place: nodes
+/// learn of it one by one.
+pub const SETTLE: Duration = Duration::from_millis(1500);
+
 /// One step of putting right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repair {

@@ -17,6 +17,7 @@ pub mod hosts;
 mod in_place;
 pub mod instance;
 pub mod journal;
+pub mod memory;
 #[cfg(target_os = "linux")]
 mod netlink;
 pub mod paths;

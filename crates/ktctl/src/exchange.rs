@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use kt_cluster::leftovers::SETTLE;
 use kt_cluster::marks::Role;
 use kt_cluster::redirect::{GuardEnd, GuardEvent, Lock, Owner, Redirected};
 use kt_cluster::shadow::{Shadow, ShadowWanted};
@@ -26,8 +27,6 @@ use crate::{cleanup, heartbeat, leftovers, report};
 /// How often and how long the switch-over is probed.
 const CALL_EVERY: Duration = Duration::from_millis(150);
 const CALL_FOR: Duration = Duration::from_millis(2500);
-/// How long after a switch-over callers may still take the old way: nodes learn of it one by one.
-const SETTLE: Duration = Duration::from_millis(1500);
 /// How long requests under way may take at the end.
 const DRAIN: Duration = Duration::from_secs(10);
 

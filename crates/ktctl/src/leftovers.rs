@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use kt_cluster::api::ApiError;
-use kt_cluster::leftovers::{Outcome, plan_sweep};
+use kt_cluster::leftovers::{Outcome, Repair, SETTLE, plan_sweep};
 use kt_cluster::{Access, Cluster};
 use kt_host::Helper;
 use kt_host::home::{Home, Run as Left};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::cleanup;
@@ -17,7 +17,6 @@ use crate::run::Status;
 
 /// How long the leftovers of one run may take; its cluster may be gone for good.
 const WITHIN: Duration = Duration::from_secs(8);
-
 /// Says what the root helper has put back before anything else.
 pub(crate) fn say_recovered(helper: &Helper) {
     for undone in helper.recovered() {
@@ -77,6 +76,7 @@ async fn undo(status: &Status) -> anyhow::Result<()> {
     let cluster = Cluster::connect(&access).await?;
     if let Some((service, ours)) = &status.redirected {
         cluster.restore_service(service, ours).await?;
+        sleep(SETTLE).await;
     }
     for name in &status.shadows {
         cluster.delete_shadow(name).await.with_context(|| format!("deleting shadow pod {name}"))?;
@@ -97,6 +97,7 @@ pub(crate) async fn sweep(cluster: Cluster) -> anyhow::Result<()> {
     let plan = plan_sweep(&seen, cluster.time(), cluster.settings().stale, &BTreeSet::new());
     for (repair, outcome) in cluster.repair_all(&plan).await {
         match outcome {
+            Ok(_) if matches!(repair, Repair::Pause(_)) => {}
             Ok(Outcome::Done) => info!("A dead run had left something: {repair}"),
             Ok(Outcome::Gone | Outcome::Alive) => {}
             Err(error) => debug!(%repair, %error, "not repaired"),

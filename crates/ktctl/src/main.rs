@@ -76,6 +76,7 @@ fn start(global: &Global, command: &Command) -> anyhow::Result<()> {
     if let Err(error) = privilege::raise_open_files_limit() {
         debug!(%error, "the limit of open files stays as it is");
     }
+    kt_host::memory::share_arenas();
     let lock = match command {
         Command::Connect(_) => Some(InstanceLock::take("connect")?),
         _ => None,

@@ -1,7 +1,7 @@
 //! `ktctl recover`: puts one service back, whoever had exchanged it.
 
 use anyhow::Context;
-use kt_cluster::leftovers::{Recovery, plan_recover};
+use kt_cluster::leftovers::{Recovery, Repair, plan_recover};
 use tracing::info;
 
 use crate::cli::{Global, Recover};
@@ -33,6 +33,7 @@ pub(crate) async fn run(global: &Global, ask: &Recover) -> anyhow::Result<()> {
     let mut failures = Vec::new();
     for (repair, outcome) in cluster.repair_all(&repairs).await {
         match outcome {
+            Ok(_) if matches!(repair, Repair::Pause(_)) => {}
             Ok(_) => info!("Done: {repair}"),
             Err(error) => failures.push(anyhow::Error::from(error)),
         }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Repair;
 use super::sweep::restore;
+use super::{Repair, SETTLE};
 use crate::heartbeat::{Kind, ObjectRef};
 use crate::marks::{self, Role};
 use crate::names;
@@ -67,7 +67,8 @@ fn by_record(service: &ServiceSeen, seen: &Overview) -> Result<Vec<Repair>, NoRe
         (_, Some(Some(Role::Router))) => Ok(from_mesh(service, &selected, seen)),
         (Record::Selector(_) | Record::Damaged, _) | (_, Some(_)) => {
             let deletes = delete_all(&selected, seen);
-            Ok([restore(service)].into_iter().chain(deletes).collect())
+            let settled = (!deletes.is_empty()).then_some(Repair::Pause(SETTLE));
+            Ok([restore(service)].into_iter().chain(settled).chain(deletes).collect())
         }
         (Record::None, None) => Ok(by_pods(&selected, seen)),
     }
@@ -137,7 +138,10 @@ mod tests {
             vec![redirected("echo")],
         );
 
-        assert_eq!(plan(&seen), ["restore service echo", "delete pod x", "delete configmap x"]);
+        assert_eq!(
+            plan(&seen),
+            ["restore service echo", "wait 1500 ms", "delete pod x", "delete configmap x"]
+        );
     }
 
     #[test]

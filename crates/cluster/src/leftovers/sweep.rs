@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Repair;
+use super::{Repair, SETTLE};
 use crate::Settings;
 use crate::heartbeat::{Kind, ObjectRef};
 use crate::marks::Role;
@@ -19,7 +19,11 @@ pub fn plan_sweep(seen: &Overview, now: i64, stale: Duration, own: &BTreeSet<Str
     let mut plan: Vec<Repair> = restored.iter().map(|service| restore(service)).collect();
     plan.extend(sweep.scales());
     plan.extend(sweep.unlocks());
-    plan.extend(sweep.deletes(&restored));
+    let deletes = sweep.deletes(&restored);
+    if !restored.is_empty() && !deletes.is_empty() {
+        plan.push(Repair::Pause(SETTLE));
+    }
+    plan.extend(deletes);
     plan
 }
 
@@ -143,8 +147,13 @@ mod tests {
             vec![redirected("echo"), stuntman("echo", DEAD)],
         );
 
-        let wanted =
-            ["restore service echo", "delete pod x", "delete service echo-kt-stuntman", "delete configmap x"];
+        let wanted = [
+            "restore service echo",
+            "wait 1500 ms",
+            "delete pod x",
+            "delete service echo-kt-stuntman",
+            "delete configmap x",
+        ];
         assert_eq!(plan(&seen, &[]), wanted);
     }
 
@@ -160,7 +169,7 @@ mod tests {
     fn what_a_dead_run_of_this_laptop_left_goes_at_once() {
         let seen = overview(vec![shadow(Kind::Pod, "x", ALIVE)], vec![redirected("echo")]);
 
-        assert_eq!(plan(&seen, &["uid-x"]), ["restore service echo", "delete pod x"]);
+        assert_eq!(plan(&seen, &["uid-x"]), ["restore service echo", "wait 1500 ms", "delete pod x"]);
     }
 
     #[test]
@@ -210,6 +219,6 @@ mod tests {
         pod.heartbeat = None;
         let seen = overview(vec![shadow(Kind::Deployment, "x", DEAD), pod], vec![redirected("echo")]);
 
-        assert_eq!(plan(&seen, &[]), ["restore service echo", "delete deployment x"]);
+        assert_eq!(plan(&seen, &[]), ["restore service echo", "wait 1500 ms", "delete deployment x"]);
     }
 }

@@ -11,6 +11,9 @@ use super::Moment;
 /// Allowed beyond the measured product, so that the rate can be seen to rise.
 const GAIN: f64 = 1.5;
 const SPARE: f64 = 96.0 * 1024.0;
+/// And what is delivered in this time, in seconds: programs along a short path wait for a processor
+/// longer than the shortest round trip tells.
+const SCHEDULING: f64 = 0.002;
 
 /// A rate counts for one to two of these, whichever is longer: so many round trips, or this time.
 const RATE_ROUNDS: u32 = 10;
@@ -94,8 +97,9 @@ impl Limiter {
         let (least, most) = self.bounds;
         match self.rtt {
             Some(rtt) if self.probe.is_none() => {
-                let product = self.rate.0.max(self.rate.1) * rtt.as_secs_f64();
-                ((product * GAIN + SPARE) as u64).clamp(least, most)
+                let rate = self.rate.0.max(self.rate.1);
+                let product = rate * rtt.as_secs_f64();
+                ((product * GAIN + rate * SCHEDULING + SPARE) as u64).clamp(least, most)
             }
             _ => least,
         }

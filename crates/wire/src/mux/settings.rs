@@ -40,7 +40,7 @@ impl Default for Settings {
             first_window: 256 << 10,
             window_most: 16 << 20,
             window_total: 64 << 20,
-            send_buffer: 256 << 10,
+            send_buffer: 128 << 10,
             acknowledge_every: 128 << 10,
             in_flight: (256 << 10, 32 << 20),
             streams_most: 16 << 10,

@@ -8,6 +8,10 @@ use super::{Moment, Settings, Violation};
 use crate::frame::{CHUNK, Kind};
 use crate::message::{Reason, Refused};
 
+/// What is added to so many unread bytes gets memory of its own: else each small part would keep
+/// the whole buffer in which it came, with the parts of other streams.
+const LIES_LONG: u64 = 256 << 10;
+
 /// What a read gives.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read {
@@ -190,12 +194,14 @@ impl StreamState {
         if receiving.finished {
             return Err(Violation("data after the end of a stream"));
         }
+        let unread = receiving.offset - receiving.consumed;
         receiving.offset += data.len() as u64;
         if receiving.offset > receiving.advertised {
             return Err(Violation("more data than credit"));
         }
         if !data.is_empty() && !self.released {
-            receiving.arrived.push_back(data);
+            let lies_long = unread > LIES_LONG;
+            receiving.arrived.push_back(if lies_long { Bytes::copy_from_slice(&data) } else { data });
         }
         Ok(())
     }
