@@ -2,24 +2,44 @@
 
 use std::time::Duration;
 
-use e2e::{Cluster, DEMO, Laptop, Running, Snapshot, wait_until};
+use e2e::{Cluster, DEMO, Ended, LOCAL, Laptop, Snapshot, wait_until};
 use serde_json::Value;
 
 const ROLE: &str = "role/ktctl-all-commands-mini";
 
 #[test]
 fn each_right_on_pods_is_named_when_connect_misses_it() {
-    each_right("rpods", &["pods"]);
+    each_right("cpods", &CONNECT, &["pods"]);
 }
 
 #[test]
 fn each_right_on_config_maps_is_named_when_connect_misses_it() {
-    each_right("rmaps", &["configmaps"]);
+    each_right("cmaps", &CONNECT, &["configmaps"]);
 }
 
 #[test]
 fn each_right_on_services_and_the_tunnel_is_named_when_connect_misses_it() {
-    each_right("rrest", &["services", "pods/portforward"]);
+    each_right("crest", &CONNECT, &["services", "pods/portforward"]);
+}
+
+#[test]
+fn each_right_on_pods_is_named_when_exchange_misses_it() {
+    each_right("epods", &EXCHANGE, &["pods"]);
+}
+
+#[test]
+fn each_right_on_config_maps_and_the_tunnel_is_named_when_exchange_misses_it() {
+    each_right("emaps", &EXCHANGE, &["configmaps", "pods/portforward"]);
+}
+
+#[test]
+fn each_right_on_services_is_named_when_exchange_misses_it() {
+    each_right("eservices", &EXCHANGE, &["services"]);
+}
+
+#[test]
+fn exchange_needs_no_right_on_deployments_and_events() {
+    each_right("erest", &EXCHANGE, &["deployments", "events"]);
 }
 
 #[test]
@@ -44,38 +64,82 @@ fn the_role_for_connect_alone_is_enough_for_connect() {
     Snapshot::wait_until_as(&in_cluster, 15, || cluster.snapshot());
 }
 
-/// Takes each right on the resources away in turn: connect works all the same, or names it.
-fn each_right(name: &str, resources: &[&str]) {
+/// A command, and how to see that it does its work.
+struct Line {
+    args: &'static [&'static str],
+    ready: &'static str,
+    works: fn(&Cluster, &Laptop) -> Result<(), String>,
+}
+
+const CONNECT: Line = Line {
+    args: &["connect", "--disableTunDevice"],
+    ready: "All looks good",
+    works: |cluster, laptop| {
+        let url = format!("http://{}:8080", cluster.service_ip("tomcat"));
+        let page = laptop.run(&["curl", "-sS", "--max-time", "5", "--socks5", "127.0.0.1:2223", &url]);
+        if page.text.contains(DEMO) { Ok(()) } else { Err(page.text) }
+    },
+};
+
+const EXCHANGE: Line = Line {
+    args: &["exchange", "tomcat", "--expose", "8080", "--skipPortChecking"],
+    ready: "will be redirected to local",
+    works: |cluster, laptop| {
+        let _local = laptop.serve(8080, LOCAL);
+        cluster.wait_for_answer("http://tomcat:8080", LOCAL, 6);
+        Ok(())
+    },
+};
+
+/// Takes each right on the resources away in turn: the command works all the same, or names it; and
+/// what it can not clean up it names, too.
+fn each_right(name: &str, line: &Line, resources: &[&str]) {
     let cluster = Cluster::new(name);
     let full = cluster.object(ROLE).expect("the role is there");
     let laptop = Laptop::lease(&cluster);
     for resource in resources {
         for verb in verbs(&full, resource) {
+            let before = cluster.snapshot();
             take_away(&cluster, &full, resource, &verb);
-            let mut connect = laptop.ktctl(&["connect", "--disableTunDevice"]);
-            works_or_names(&cluster, &laptop, &mut connect, resource, &verb);
+            let ended = works_or_names(&cluster, &laptop, line, resource, &verb);
+            put_back(&cluster, &full);
+            names_what_stays(&cluster, &before, &ended, &format!("without {verb} {resource}"));
+            laptop.run(&["rm", "-rf", ".kt"]).ok();
         }
     }
-    put_back(&cluster, &full);
 }
 
-/// A run gets ready and passes a call, or ends with the name of the right.
-fn works_or_names(cluster: &Cluster, laptop: &Laptop, connect: &mut Running, resource: &str, verb: &str) {
+/// A run gets ready and does its work, or ends with the name of the right.
+fn works_or_names(cluster: &Cluster, laptop: &Laptop, line: &Line, resource: &str, verb: &str) -> Ended {
     let case = format!("without {verb} {resource}");
+    let mut run = laptop.ktctl(line.args);
     let ready = wait_until(&case, Duration::from_secs(15), || {
-        let ready = connect.text().contains("All looks good");
-        (ready || !connect.is_running()).then_some(ready)
+        let ready = run.text().contains(line.ready);
+        (ready || !run.is_running()).then_some(ready)
     });
     if ready {
-        let url = format!("http://{}:8080", cluster.service_ip("tomcat"));
-        let page = laptop.run(&["curl", "-sS", "--max-time", "5", "--socks5", "127.0.0.1:2223", &url]);
-        assert!(page.text.contains(DEMO), "{case}: {}", page.text);
-        connect.interrupt(15);
-    } else {
-        let ended = connect.wait(1);
-        assert_eq!(ended.code, 1, "{case}: {}", ended.text);
-        assert!(ended.text.contains(&format!("right to {verb} {resource}")), "{case}: {}", ended.text);
+        (line.works)(cluster, laptop).unwrap_or_else(|said| panic!("{case}: {said}"));
+        return run.interrupt(25);
     }
+    let ended = run.wait(1);
+    assert_eq!(ended.code, 1, "{case}: {}", ended.text);
+    assert!(ended.text.contains(&format!("right to {verb} {resource}")), "{case}: {}", ended.text);
+    ended
+}
+
+/// Each object that is left stands in the text, and the exit code tells; then it is removed.
+fn names_what_stays(cluster: &Cluster, before: &Snapshot, ended: &Ended, case: &str) {
+    let objects = |of: &Snapshot| of.part("objects").map(<[String]>::to_vec).unwrap_or_default();
+    let now = cluster.snapshot();
+    let left: Vec<String> =
+        objects(&now).into_iter().filter(|object| !objects(before).contains(object)).collect();
+    for object in &left {
+        let name = object.rsplit('/').next().unwrap_or_default();
+        assert!(ended.text.contains(name), "{case}: {object} stays and is not named:\n{}", ended.text);
+        cluster.kubectl(&["delete", "--wait=false", &object.to_lowercase()]).expect("remove it");
+    }
+    assert!(left.is_empty() || ended.code == 1, "{case}: code {}: {}", ended.code, ended.text);
+    assert_eq!(now.part("Service/tomcat"), before.part("Service/tomcat"), "{case}: {}", ended.text);
 }
 
 fn rules(role: &Value) -> &[Value] {
