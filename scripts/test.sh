@@ -55,6 +55,7 @@ passed=$(($(grep -c ' ok$' "$out/results") - skipped_here))
 failed=$(grep -c ' FAILED$' "$out/results")
 skipped=$(($(grep -c ' ignored$' "$out/results") + skipped_here))
 sed 's/^/skipped: /' "$KT_SKIPPED"
+cat "$out"/*.log | sed -nE 's/^test (.+) \.\.\. ignored, (.*)/skipped: \1: \2/p'
 ((failed > 0)) && sed -n 's/ FAILED$//p' "$out/results" | sed 's/^/failed: /'
 ((broken > 0 && failed == 0)) && failed=$broken
 echo "$passed passed, $failed failed, $skipped skipped"

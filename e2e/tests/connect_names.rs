@@ -60,9 +60,9 @@ fn behind_a_firewall_the_redirection_is_said_and_all_forms_of_address_work() {
 fn with_a_vpn_over_the_clusters_range_the_overlap_is_named_with_the_advice() {
     let Some((cluster, laptop)) = bed("vpn", Kind::Vpn) else { return };
 
-    let mut connect = laptop.connect(&[]);
+    let mut connect = laptop.connect(&["--includeIps", "10.244.0.0/16"]);
 
-    let said = connect.wait_for("corp0", 0);
+    let said = connect.wait_for("corp0", 1);
     assert!(said.contains("WRN") && said.contains("--excludeIps"), "{said}");
     let service = format!("http://{}:8080", cluster.service_ip("tomcat"));
     for url in [service.as_str(), "http://tomcat:8080"] {

@@ -3,6 +3,9 @@
 
 use e2e::{Cluster, Conversation, DEMO, LOCAL, Laptop};
 
+/// How long, in seconds, the nodes' own connections to the API server may take to come back.
+const KUBE_PROXY: u64 = 40;
+
 #[test]
 fn both_directions_outlive_a_restart_of_the_api_server() {
     let cluster = Cluster::new("restart");
@@ -19,10 +22,10 @@ fn both_directions_outlive_a_restart_of_the_api_server() {
 
     talk.goes_on(20);
     assert_eq!(talk.hang_up().code, 0);
-    cluster.wait_for_answer(url, LOCAL, 20);
+    cluster.wait_for_answer(url, LOCAL, KUBE_PROXY);
     assert!(laptop.get(&format!("http://{service}:8080")).ok().contains(LOCAL));
     assert_eq!(exchange.interrupt(20).code, 0);
-    cluster.wait_for_answer(url, DEMO, 5);
+    cluster.wait_for_answer(url, DEMO, KUBE_PROXY);
     assert_eq!(connect.interrupt(20).code, 0);
     e2e::Snapshot::wait_until_as(&before, 15, || cluster.snapshot());
 }

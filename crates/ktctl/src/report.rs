@@ -22,7 +22,10 @@ const DASHES: &str = "----------------------------------------------------------
 /// Sets up the log; with `debug` also the log file, whose path is returned.
 pub(crate) fn start(debug: bool) -> Option<std::path::PathBuf> {
     let level = if debug { "debug" } else { "info" };
-    let ours = format!("warn,ktctl={level},kt_cluster={level},kt_host={level},kt_wire={level}");
+    // What the client library tells of each try, we tell once and in our words.
+    let ours = format!(
+        "warn,kube_client=error,kube_runtime=error,ktctl={level},kt_cluster={level},kt_host={level},kt_wire={level}"
+    );
     let colour = std::io::stderr().is_terminal() && !cfg!(windows);
     let terminal = tracing_subscriber::fmt::layer()
         .event_format(Lines { colour, fields: debug })

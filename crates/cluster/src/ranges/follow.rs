@@ -26,7 +26,8 @@ impl Cluster {
     /// The addresses of each Service and, unless `without_pods`, of each pod of the namespace: of
     /// those that exist, then of each that appears or changes.
     ///
-    /// Troubles of the way are waited out. Ends when watching is not allowed.
+    /// Troubles of the way are waited out. Ends when watching is not allowed from the start; later
+    /// that may be an API server which has just begun to read its roles.
     pub fn follow_addresses(&self, without_pods: bool) -> impl Stream<Item = Vec<IpAddr>> + Send + use<> {
         let services = follow(self.objects::<Service>(), cluster_addresses);
         let pods = (!without_pods).then(|| follow(self.objects::<Pod>(), addresses_of));
@@ -39,9 +40,13 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     K::DynamicType: Default,
 {
+    let mut was_allowed = false;
     watcher(api, watcher::Config::default().page_size(PAGE))
         .default_backoff()
-        .take_while(|event| ready(!event.as_ref().is_err_and(is_forbidden)))
+        .take_while(move |event| {
+            was_allowed |= matches!(event, Ok(event) if !matches!(event, Event::Init)); // that is a beginning only
+            ready(was_allowed || !event.as_ref().is_err_and(is_forbidden))
+        })
         .filter_map(move |event| {
             let found = match &event {
                 Ok(Event::InitApply(object) | Event::Apply(object)) => addresses(object),

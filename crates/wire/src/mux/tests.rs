@@ -227,14 +227,14 @@ fn a_stream_that_was_written_and_let_go_is_still_delivered() {
     pair.ends[CLUSTER].finish(id);
     pair.settle();
 
-    let _ = pair.ends[LAPTOP].write(id, &vec![1; 200 << 10]);
+    let _ = pair.ends[LAPTOP].write(id, &vec![1; 100 << 10]);
     pair.ends[LAPTOP].finish(id);
     pair.ends[LAPTOP].release(id);
     pair.settle();
 
     assert_eq!(pair.ends[LAPTOP].streams(), 0);
     let (data, end) = pair.read_all(CLUSTER, id);
-    assert_eq!((data.len(), end), (200 << 10, Read::End));
+    assert_eq!((data.len(), end), (100 << 10, Read::End));
 }
 
 #[test]
