@@ -45,8 +45,9 @@ if step images scripts/images.sh && step cluster cluster_up; then
   step elsewhere end_to_end_elsewhere
 fi
 
+# What other tests run as a process of theirs is no test of its own, and not skipped.
 # What libtest said of each test, as "name outcome": "test a::b::name - should panic ... ok"
-cat "$out"/{unit,e2e,elsewhere}.log 2>/dev/null | sed -nE 's/^test (.+) \.\.\. (ok|FAILED|ignored)\b.*/\1|\2/p' |
+cat "$out"/{unit,e2e,elsewhere}.log 2>/dev/null | grep -v ' ignored, run by ' | sed -nE 's/^test (.+) \.\.\. (ok|FAILED|ignored)\b.*/\1|\2/p' |
   sed -E 's/ - should panic//; s/^[^ ]*:://; s/ /_/g; s/\|/ /' >"$out/results"
 step coverage scripts/coverage.sh "$out/results"
 
@@ -55,7 +56,7 @@ passed=$(($(grep -c ' ok$' "$out/results") - skipped_here))
 failed=$(grep -c ' FAILED$' "$out/results")
 skipped=$(($(grep -c ' ignored$' "$out/results") + skipped_here))
 sed 's/^/skipped: /' "$KT_SKIPPED"
-cat "$out"/*.log | sed -nE 's/^test (.+) \.\.\. ignored, (.*)/skipped: \1: \2/p'
+cat "$out"/*.log | grep -v ' ignored, run by ' | sed -nE 's/^test (.+) \.\.\. ignored, (.*)/skipped: \1: \2/p'
 ((failed > 0)) && sed -n 's/ FAILED$//p' "$out/results" | sed 's/^/failed: /'
 ((broken > 0 && failed == 0)) && failed=$broken
 echo "$passed passed, $failed failed, $skipped skipped"

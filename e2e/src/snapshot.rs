@@ -26,7 +26,7 @@ for file in /etc/resolv.conf /etc/hosts; do
 done
 part 'files in /etc'; find /etc -maxdepth 1 -printf '%p %U %m\n' | sort
 part 'resolvectl'; resolvectl status | grep -v 'Current DNS Server' | sed 's/^ *//'
-part 'kt folders'; find /home/*/.kt /root/.kt ! -type d -printf '%p %u %m %s\n' | sort
+part 'kt folders'; find /home/*/.kt ~root/.kt ! -type d -printf '%p %u %m %s\n' | sort
 part 'files in /tmp and /run'; find /tmp /run -maxdepth 2 ! -path '/run/log*' -printf '%p %u %m\n' | sort
 part 'processes'; ps -ww -eo user=,args= | grep '[k]tctl'
 part 'listeners'; ss -Hlntu | awk '{ print $1, $5 }' | sort -u

@@ -62,16 +62,16 @@ fn a_snapshot_shows_every_file_and_rule_that_a_run_may_leave() {
     let laptop = Laptop::lease(&cluster);
     let before = laptop.snapshot();
 
-    let leave = "cp /etc/hosts /etc/hosts.old; echo 1.2.3.4 x >>/etc/hosts; mkdir -p /root/.kt; touch /root/.kt/pid; \
+    let leave = "cp /etc/hosts /etc/hosts.old; echo 1.2.3.4 x >>/etc/hosts; mkdir -p ~root/.kt; touch ~root/.kt/pid; \
         nft add table inet left; ip rule add fwmark 7 lookup 7; sysctl -qw net.ipv4.ip_forward=1";
-    let undo = "cat /etc/hosts.old >/etc/hosts; rm -r /etc/hosts.old /root/.kt; nft delete table inet left; \
+    let undo = "cat /etc/hosts.old >/etc/hosts; rm -r /etc/hosts.old ~root/.kt; nft delete table inet left; \
         ip rule del fwmark 7 lookup 7; sysctl -qw net.ipv4.ip_forward=0";
     laptop.run_sudo(&["sh", "-c", leave]).ok();
     let difference = laptop.snapshot().difference(&before);
     laptop.run_sudo(&["sh", "-c", undo]).ok();
 
     for trace in
-        ["+ 1.2.3.4 x", "/etc/hosts.old", "/root/.kt/pid", "table inet left", "lookup 7", "ip_forward = 1"]
+        ["+ 1.2.3.4 x", "/etc/hosts.old", "/.kt/pid", "table inet left", "lookup 7", "ip_forward = 1"]
     {
         assert!(difference.contains(trace), "{trace} is missing in:\n{difference}");
     }

@@ -23,7 +23,7 @@ use kt_host::{Change, Made};
 
 /// Not a test: the helper of the tests in this file.
 #[test]
-#[ignore = "the other tests start it as their helper"]
+#[ignore = "run by the other tests, as their helper"]
 fn helper_process() {
     assert_eq!(kt_host::helper::serve(), ExitCode::SUCCESS);
 }

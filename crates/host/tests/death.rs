@@ -27,14 +27,14 @@ const FOLDER: &str = "KT_TEST_FOLDER";
 
 /// Not a test: the helper of the tests in this file.
 #[test]
-#[ignore = "the other tests start it as their helper"]
+#[ignore = "run by the other tests, as their helper"]
 fn helper_process() {
     assert_eq!(kt_host::helper::serve(), ExitCode::SUCCESS);
 }
 
 /// Not a test: a main process, which changes everything as an ordinary user and waits for its death.
 #[test]
-#[ignore = "the other tests start it as their main process"]
+#[ignore = "run by the other tests, as their main process"]
 fn main_process() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let helper = spawn(&paths(folder.as_ref()));
@@ -126,7 +126,7 @@ fn the_helper_survives_what_ends_the_main_process() {
 
 /// Not a test: what goes on after a main process that died.
 #[test]
-#[ignore = "a helper starts it"]
+#[ignore = "run by another test, as the heir of its main process"]
 fn heir_process() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     fs::write(std::path::Path::new(&folder).join("heir"), uids()).unwrap();
