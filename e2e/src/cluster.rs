@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Snapshot, bed, wait_until};
+use crate::{Running, Snapshot, bed, wait_until};
 
 /// The pod from which calls in the cluster are made.
 const CALLER: &str = "caller";
@@ -104,6 +104,21 @@ impl Cluster {
     pub fn get_with(&self, url: &str, header: Option<&str>) -> Result<String, String> {
         let command = ["exec", CALLER, "--", "/echo", "get", url];
         self.kubectl(&[&command[..], header.as_slice()].concat())
+    }
+
+    /// Starts a pod on a node which asks for pages of a site without end, from four workers and on
+    /// new connections; what it prints are the answers, and `LOST: …` for each that did not come.
+    ///
+    /// # Panics
+    /// When the pod does not get ready.
+    pub fn callers_on(&self, node: &str, site: &str) -> Running {
+        let name = format!("{CALLER}-{node}");
+        let pod = include_str!("../fixtures/caller.yaml").replace("NAME", &name).replace("NODE", node);
+        self.apply(&pod);
+        let ready = ["wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=60s"];
+        self.kubectl(&ready).expect("the pod gets ready");
+        let exec = ["kubectl", "-n", &self.namespace, "exec", &name, "--", "/echo", "call", site, "4"];
+        Running::start(bed::testbed(&exec))
     }
 
     /// Waits until a GET request from a pod is answered with `text` in it.

@@ -258,42 +258,32 @@ fn after_a_kill_the_originals_answer_and_the_next_start_puts_the_service_back() 
 
 #[test]
 fn no_request_is_lost_when_the_service_is_taken_and_given_back() {
-    let (cluster, caller) = bed("switch");
-    let Some(laptop) = another_laptop("switch", &cluster) else { return };
+    let (cluster, laptop) = bed("switch");
     cluster.kubectl(&["scale", "deployment", "tomcat", "--replicas", "2"]).unwrap();
     cluster.wait_ready("tomcat");
     let _local = laptop.serve(8080, LOCAL);
-    let _connect = caller.connect(&[]);
-    let address = cluster.service_ip("tomcat");
-    let call = format!(
-        "while :; do
-           page=$(curl -sSf --max-time 5 --noproxy '*' http://{address}:8080 2>&1)
-           case $page in *'{DEMO}'* | *'{LOCAL}'*) echo \"$page\" ;; *) echo \"LOST: $page\" ;; esac
-         done"
-    );
-    let mut calls = caller.start(&["bash", "-c", &call]);
-    calls.wait_for(DEMO, 10);
+    let callers = ["node1", "node2"].map(|node| cluster.callers_on(node, URL));
+    wait_until_they_hear(&callers, DEMO);
 
     for _ in 0..2 {
         let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
-        let said = answers(&calls, LOCAL);
-        wait_until("calls come here", Duration::from_secs(5), || {
-            (answers(&calls, LOCAL) > said + 20).then_some(())
-        });
+        wait_until_they_hear(&callers, LOCAL);
         assert_eq!(exchange.interrupt(20).code, 0);
-        let said = answers(&calls, DEMO);
-        wait_until("calls go there", Duration::from_secs(5), || {
-            (answers(&calls, DEMO) > said + 20).then_some(())
-        });
+        wait_until_they_hear(&callers, DEMO);
     }
 
-    let text = calls.text();
-    let lost: Vec<&str> = text.lines().filter(|line| line.contains("LOST")).collect();
-    assert!(lost.is_empty(), "{lost:?}");
+    let said = callers.map(|calls| calls.text()).concat();
+    let lost: Vec<&str> = said.lines().filter(|line| line.contains("LOST")).collect();
+    assert!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), said.lines().count());
 }
 
-fn answers(calls: &Running, page: &str) -> usize {
-    calls.text().matches(page).count()
+/// Waits until each of them has got a page another 40 times.
+fn wait_until_they_hear(callers: &[Running], page: &str) {
+    let heard = |calls: &Running| calls.text().matches(page).count();
+    let before: Vec<usize> = callers.iter().map(heard).collect();
+    wait_until(&format!("all callers hear {page:?}"), Duration::from_secs(15), || {
+        callers.iter().zip(&before).all(|(calls, before)| heard(calls) >= before + 40).then_some(())
+    });
 }
 
 /// A namespace, and a plain laptop whose user works in it.

@@ -2,13 +2,15 @@
 //
 //	echo [serve]                  HTTP on $LISTEN_HTTP (:8080), TCP and UDP on $LISTEN_RAW (:7000)
 //	echo get URL [HEADER: VALUE]  print the answer to a GET request
+//	echo call URL WORKERS         print the answers to GET requests without end
 //	echo lookup NAME              print the addresses of a name
 //	echo send tcp|udp ADDR TEXT   send a line, print the line that comes back
 //	echo cat FILE                 print a file
 //
 // HTTP paths: /bytes?n=N answers N bytes, /sink counts the bytes of the body,
-// /status/CODE answers CODE, /exit ends the process; every other path answers with
-// a JSON object that describes the request, but / with $ECHO_PAGE where that is set.
+// /status/CODE answers CODE, /slow?ms=N waits before it answers as / does, /exit ends the
+// process; every other path answers with a JSON object that describes the request, but / with
+// $ECHO_PAGE where that is set.
 package main
 
 import (
@@ -38,6 +40,11 @@ func main() {
 		err = serve(cmp.Or(os.Getenv("LISTEN_HTTP"), ":8080"), cmp.Or(os.Getenv("LISTEN_RAW"), ":7000"))
 	case args[0] == "get" && (len(args) == 3 || len(args) == 4):
 		err = get(args[1], args[2:len(args)-1])
+	case args[0] == "call" && len(args) == 4:
+		var workers int
+		if workers, err = strconv.Atoi(args[2]); err == nil {
+			err = call(args[1], workers)
+		}
 	case args[0] == "lookup" && len(args) == 3:
 		var addrs []string
 		addrs, err = net.LookupHost(args[1])
@@ -49,7 +56,7 @@ func main() {
 		text, err = os.ReadFile(args[1])
 		os.Stdout.Write(text)
 	default:
-		err = fmt.Errorf("usage: echo [serve | get URL [HEADER: VALUE] | lookup NAME | send tcp|udp ADDR TEXT | cat FILE]")
+		err = fmt.Errorf("usage: echo [serve | get URL [HEADER: VALUE] | call URL WORKERS | lookup NAME | send tcp|udp ADDR TEXT | cat FILE]")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -81,6 +88,11 @@ func serve(web, raw string) error {
 	http.HandleFunc("/status/{code}", func(w http.ResponseWriter, r *http.Request) {
 		code, _ := strconv.Atoi(r.PathValue("code"))
 		w.WriteHeader(min(max(code, 200), 599))
+	})
+	http.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		ms, _ := strconv.Atoi(r.FormValue("ms"))
+		time.Sleep(time.Duration(ms) * time.Millisecond)
+		fmt.Fprintln(w, os.Getenv("ECHO_PAGE"))
 	})
 	http.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(1) })
 	pages, err := net.Listen("tcp", web)
@@ -157,6 +169,40 @@ func get(url string, headers []string) error {
 		return fmt.Errorf("%s", answer.Status)
 	}
 	return nil
+}
+
+// call asks from several workers until the reader of its output is gone, each time on a new
+// connection, every second worker for an answer that takes its time. It prints the answers.
+func call(url string, workers int) error {
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	said := make(chan string)
+	for worker := range workers {
+		go func() {
+			for ; ; time.Sleep(5 * time.Millisecond) {
+				path := []string{"/", "/slow?ms=300"}[worker%2]
+				said <- answer(&client, url+path)
+			}
+		}()
+	}
+	for {
+		if _, err := fmt.Println(<-said); err != nil {
+			return err
+		}
+	}
+}
+
+// answer is the body in one line, or what went wrong behind the word LOST.
+func answer(client *http.Client, url string) string {
+	answer, err := client.Get(url)
+	if err != nil {
+		return fmt.Sprint("LOST: ", err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		return fmt.Sprint("LOST: ", answer.Status, " ", err)
+	}
+	return strings.TrimSpace(string(body))
 }
 
 func send(network, addr, text string) error {
