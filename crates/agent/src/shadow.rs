@@ -49,22 +49,26 @@ pub(crate) async fn run(port: u16) -> io::Result<()> {
     };
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let shadow = Shadow::new(Resolver::from_system());
+    let ending = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        shadow.ports.end().await;
+    };
     LocalSet::new()
         .run_until(async {
             tokio::select! {
-                () = serve(listener, Resolver::from_system()) => {}
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+                () = serve(listener, shadow.clone()) => {}
+                () = ending => {}
             }
         })
         .await;
     Ok(())
 }
 
-async fn serve(listener: TcpListener, resolver: Resolver) {
-    let name = concat!("shadow ", env!("CARGO_PKG_VERSION"));
-    let shadow =
-        Rc::new(Shadow { links: Links::new(name, Settings::default()), resolver, ports: Ports::default() });
+async fn serve(listener: TcpListener, shadow: Rc<Shadow>) {
     let mut carriers = JoinSet::new();
     loop {
         tokio::select! {
@@ -84,6 +88,12 @@ async fn pause_after(error: &io::Error) {
 }
 
 impl Shadow {
+    fn new(resolver: Resolver) -> Rc<Shadow> {
+        let name = concat!("shadow ", env!("CARGO_PKG_VERSION"));
+        let links = Links::new(name, Settings::default());
+        Rc::new(Shadow { links, resolver, ports: Ports::default() })
+    }
+
     /// One carrier's life.
     async fn carry(self: Rc<Shadow>, carrier: TcpStream) {
         let _ = carrier.set_nodelay(true); // slower without, but not wrong

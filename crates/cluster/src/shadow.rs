@@ -135,7 +135,7 @@ impl Cluster {
 
     /// Deletes a shadow: its pod, and its config map if it has one. Content when they are gone.
     pub async fn delete_shadow(&self, name: &str) -> Result<(), ApiError> {
-        let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        let now = DeleteParams::default();
         let pods: Api<Pod> = self.objects();
         let config_maps: Api<ConfigMap> = self.objects();
         let (pod, config_map) = tokio::join!(pods.delete(name, &now), config_maps.delete(name, &now));

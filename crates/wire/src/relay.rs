@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Bytes read at once: what one wake-up may carry before others get their turn.
-const BUFFER: usize = 64 * 1024;
+use crate::frame::CHUNK;
+
+/// Bytes read at once: what one wake-up may carry before others get their turn. Whole frames, so that no read leaves a small one over.
+const BUFFER: usize = 4 * CHUNK;
 
 /// How a relay ended.
 #[derive(Debug)]
@@ -54,7 +56,7 @@ async fn carry(
     moved: &AtomicU64,
 ) -> io::Result<()> {
     // Grows to its full size only for those who fill it: most flows are short.
-    let mut buffer = vec![0; 8 * 1024];
+    let mut buffer = vec![0; CHUNK / 2];
     loop {
         let length = from.read(&mut buffer).await?;
         if length == 0 {

@@ -29,11 +29,17 @@ pub(crate) fn measure(cluster: &Cluster, laptop: &Laptop, rounds: usize, table: 
     let mut ways = Ways::open(cluster, laptop);
     let watch = Watch::new(cluster, laptop);
     let mut spent = String::new();
+    say_peaks(&watch, "start");
     spent += &download(&mut ways, &watch, rounds, table);
+    say_peaks(&watch, "download");
     spent += &upload(&mut ways, &watch, rounds, table);
+    say_peaks(&watch, "upload");
     spent += &requests(&mut ways, &watch, rounds, table);
+    say_peaks(&watch, "requests");
     flows(&mut ways, rounds, table);
+    say_peaks(&watch, "flows");
     stalled(&mut ways, rounds, table);
+    say_peaks(&watch, "stalled reader");
     memory(&watch, table);
     spent
 }
@@ -98,6 +104,13 @@ fn stalled(ways: &mut Ways, rounds: usize, table: &mut Table) {
         rates.add(Way::Ours, ways.load(&["flows", &url, "3", "1"])[0] / 1e6);
     }
     table.add(rates.figure(Better::Higher, 0.8, 0.95));
+}
+
+/// Shows which load raises the memory of which process.
+fn say_peaks(watch: &Watch, after: &str) {
+    let seen = watch.look();
+    let peak = |role| format!("{role} {:.1}", seen.memory(role));
+    println!("peak memory in MiB after {after}: {}", ["ktctl", "helper", "shadow"].map(peak).join(", "));
 }
 
 /// The peaks of all that was before.

@@ -4,7 +4,7 @@
 //! pods, so that a laptop which never comes back does not mean a service which never answers. A
 //! listener therefore lives as long as the pod, unless the laptop itself closes it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
@@ -13,16 +13,27 @@ use std::time::Duration;
 use kt_wire::{Incoming, Link, LinkState, Open, Protocol, Reason, Refused, Stream, Target, relay};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::timeout_at;
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::names::Resolver;
 use super::{PASS_ON_AFTER, anywhere, outbound};
+
+/// How long a pod that is to end goes on passing callers to the originals; the pod's time for its
+/// end is a second longer.
+const ENDING: Duration = Duration::from_secs(4);
+/// How often it looks whether anybody is left.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The ports that are listened on, and for whom.
 #[derive(Default)]
 pub(super) struct Ports {
     taken: RefCell<HashMap<u16, Port>>,
+    /// Told once the pod is to end.
+    ending: watch::Sender<bool>,
+    /// Callers who wait for the laptop, or whom an original serves.
+    in_our_care: Rc<Cell<usize>>,
 }
 
 struct Port {
@@ -42,7 +53,14 @@ impl Ports {
             Ok(listener) => listener,
             Err(why) => return asked.refuse(&why),
         };
-        let callers = Callers { port, link: link.clone(), resolver: resolver.clone(), otherwise };
+        let callers = Callers {
+            port,
+            link: link.clone(),
+            resolver: resolver.clone(),
+            otherwise,
+            ending: self.ending.subscribe(),
+            in_our_care: self.in_our_care.clone(),
+        };
         let serving = spawn_local(Rc::new(callers).serve(listener.clone()));
         let stop = serving.abort_handle();
         self.taken.borrow_mut().insert(port, Port { listener, owner: link.clone(), serving: stop });
@@ -67,6 +85,18 @@ impl Ports {
         }
         let text = |error: &io::Error| format!("listening on port {port} in the pod: {error}");
         bind(port).map(Rc::new).map_err(|error| Refused { reason: Reason::of(&error), text: text(&error) })
+    }
+
+    /// Has callers wait no longer for a laptop that is away, and returns once the originals have
+    /// served them, or after some seconds.
+    pub(super) async fn end(&self) {
+        self.ending.send_replace(true);
+        let served = async {
+            while self.in_our_care.get() > 0 {
+                sleep(LOOK_EVERY).await;
+            }
+        };
+        let _ = timeout(ENDING, served).await; // the rest is cut
     }
 
     fn close(&self, port: u16, serving: &AbortHandle) {
@@ -112,6 +142,24 @@ struct Callers {
     link: Link,
     resolver: Resolver,
     otherwise: Option<Target>,
+    ending: watch::Receiver<bool>,
+    in_our_care: Rc<Cell<usize>>,
+}
+
+/// Counts a caller for as long as it lives.
+struct Counted(Rc<Cell<usize>>);
+
+impl Counted {
+    fn new(count: &Rc<Cell<usize>>) -> Counted {
+        count.set(count.get() + 1);
+        Counted(count.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl Callers {
@@ -127,8 +175,12 @@ impl Callers {
 
     async fn serve_one(self: Rc<Callers>, caller: TcpStream) {
         let _ = caller.set_nodelay(true); // slower without, but not wrong
+        let counted = Counted::new(&self.in_our_care);
         match self.to_laptop(&caller).await {
-            Ok(stream) => relay_or_reset(stream, caller).await,
+            Ok(stream) => {
+                drop(counted);
+                relay_or_reset(stream, caller).await;
+            }
             Err(why) if why.reason == Reason::LinkLost => self.to_original(caller).await,
             Err(_) => reset(caller),
         }
@@ -140,7 +192,7 @@ impl Callers {
         let arrived = Open::Arrived { port: self.port, protocol: Protocol::Tcp, peer };
         tokio::select! {
             opened = self.link.open(&arrived) => opened,
-            () = laptop_is_away(&self.link) => Err(Reason::LinkLost.into()),
+            () = laptop_is_away(&self.link, self.ending.clone()) => Err(Reason::LinkLost.into()),
         }
     }
 
@@ -153,19 +205,20 @@ impl Callers {
     }
 }
 
-/// Returns once the link has been without a carrier for too long, or has ended.
-async fn laptop_is_away(link: &Link) {
+/// Returns once the link has been without a carrier for too long, or for any time when the pod is
+/// to end, or has ended.
+async fn laptop_is_away(link: &Link, mut ending: watch::Receiver<bool>) {
     let mut status = link.status();
     loop {
         let state = status.borrow_and_update().clone();
         match state {
             LinkState::Ended(_) => return,
             LinkState::Up => drop(status.changed().await),
-            LinkState::Down(since, _) => {
-                if timeout_at(since + PASS_ON_AFTER, status.changed()).await.is_err() {
-                    return;
-                }
-            }
+            LinkState::Down(since, _) => tokio::select! {
+                _ = status.changed() => {}
+                () = sleep_until(since + PASS_ON_AFTER) => return,
+                _ = ending.wait_for(|ending| *ending) => return,
+            },
         }
     }
 }

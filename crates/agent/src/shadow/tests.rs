@@ -1,9 +1,11 @@
 //! Both ends in one process: a link to a shadow which reaches real sockets on the loopback.
 
 use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kt_wire::link::{IncomingQueue, Keeper};
-use kt_wire::{Carrier, Dialer, Protocol, Refused, Target};
+use kt_wire::{Carrier, Dialer, Protocol, Refused, Stream, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::spawn_local;
 
@@ -23,7 +25,7 @@ async fn with_link<F: Future>(test: impl FnOnce(Link, IncomingQueue) -> F) -> F:
         .run_until(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("listener");
             let dialer = Loopback(listener.local_addr().expect("address"));
-            spawn_local(serve(listener, Resolver::from_system()));
+            spawn_local(serve(listener, Shadow::new(Resolver::from_system())));
             let (link, incoming, keeper) =
                 Link::connect(dialer, "test", Settings::default()).await.expect("link");
             spawn_local(Keeper::serve(keeper));
@@ -184,28 +186,175 @@ async fn a_port_below_1024_or_in_use_is_refused_with_the_reason() {
     .await;
 }
 
-/// A link whose laptop has gone away.
-#[tokio::test(start_paused = true)]
-async fn callers_go_to_the_original_when_the_laptop_is_away_for_too_long() {
+/// A laptop whose cable can be pulled.
+#[derive(Clone)]
+struct Cable {
+    to: SocketAddr,
+    plugged: Arc<AtomicBool>,
+    carriers: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl Cable {
+    fn pull(&self) {
+        self.plugged.store(false, Ordering::Relaxed);
+        self.carriers.lock().expect("lock").abort_all();
+    }
+
+    fn plug_in(&self) {
+        self.plugged.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Dialer for Cable {
+    async fn dial(&self) -> io::Result<Box<dyn Carrier>> {
+        if !self.plugged.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::NetworkUnreachable.into());
+        }
+        let mut far = TcpStream::connect(self.to).await?;
+        let (near, mut middle) = tokio::io::duplex(64 << 10);
+        self.carriers.lock().expect("lock").spawn(async move {
+            let _ = tokio::io::copy_bidirectional(&mut middle, &mut far).await;
+        });
+        Ok(Box::new(near))
+    }
+}
+
+/// What a test about a laptop that goes away has.
+struct Away {
+    shadow: Rc<Shadow>,
+    cable: Cable,
+    link: Link,
+    incoming: IncomingQueue,
+    /// A port of the shadow whose callers the laptop gets.
+    port: u16,
+    _listening: Stream,
+}
+
+/// Runs a test with a shadow that listens for a laptop, and whose original is an echo.
+async fn with_cable<F: Future>(test: impl FnOnce(Away) -> F) -> F::Output {
     LocalSet::new()
         .run_until(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("listener");
-            let dialer = Loopback(listener.local_addr().expect("address"));
-            spawn_local(serve(listener, Resolver::from_system()));
-            let (link, _incoming, keeper) =
-                Link::connect(dialer, "test", Settings::default()).await.expect("link");
-            let keeping = spawn_local(Keeper::serve(keeper));
+            let to = listener.local_addr().expect("address");
+            let cable = Cable { to, plugged: Arc::new(true.into()), carriers: Arc::default() };
+            let shadow = Shadow::new(Resolver::from_system());
+            spawn_local(serve(listener, shadow.clone()));
+            let (link, incoming, keeper) =
+                Link::connect(cable.clone(), "test", Settings::default()).await.expect("link");
+            spawn_local(Keeper::serve(keeper));
             let port = unused_port().await;
             let original = Target::Address(echo_server().await);
-            let _listening = link.open(&listen(port, Some(original))).await.expect("listening");
-            keeping.abort();
-
-            let mut caller = TcpStream::connect(("127.0.0.1", port)).await.expect("connect");
-            caller.write_all(b"hello").await.expect("write");
-            let mut answer = [0; 5];
-            caller.read_exact(&mut answer).await.expect("answer");
-
-            assert_eq!(&answer, b"hello");
+            let listening = link.open(&listen(port, Some(original))).await.expect("listening");
+            test(Away { shadow, cable, link, incoming, port, _listening: listening }).await
         })
-        .await;
+        .await
+}
+
+impl Away {
+    /// Pulls the cable and lets the shadow be without the laptop for so long.
+    async fn pull_cable(&self, secs: u64) {
+        self.cable.pull();
+        let mut status = self.link.status();
+        status.wait_for(|state| matches!(state, LinkState::Down(..))).await.expect("down");
+        tokio::time::sleep(Duration::from_secs(secs)).await;
+    }
+
+    /// A caller who has heard from the laptop.
+    async fn talk(&mut self) -> (TcpStream, Stream) {
+        let mut caller = self.call().await;
+        let mut stream = self.incoming.next().await.accept();
+        stream.write_all(b"!").await.expect("write");
+        caller.read_exact(&mut [0]).await.expect("read");
+        (caller, stream)
+    }
+
+    async fn call(&self) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", self.port)).await.expect("connect")
+    }
+}
+
+/// The original sends back what it gets.
+async fn is_served_by_the_original(mut caller: TcpStream) {
+    caller.write_all(b"hello").await.expect("write");
+    let mut answer = [0; 5];
+    caller.read_exact(&mut answer).await.expect("answer");
+    assert_eq!(&answer, b"hello");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_waits_for_a_laptop_that_is_back_in_time() {
+    with_cable(async |mut away| {
+        away.pull_cable(1).await;
+        let mut caller = away.call().await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        away.cable.plug_in();
+
+        let mut stream = away.incoming.next().await.accept();
+        stream.write_all(b"local").await.expect("write");
+        let mut answer = [0; 5];
+        caller.read_exact(&mut answer).await.expect("answer");
+
+        assert_eq!(&answer, b"local");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_go_to_the_original_when_the_laptop_is_away_for_too_long() {
+    with_cable(async |away| {
+        away.pull_cable(0).await;
+        is_served_by_the_original(away.call().await).await;
+        away.pull_cable(1000).await;
+        is_served_by_the_original(away.call().await).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_goes_on_when_the_laptop_is_back_within_five_minutes() {
+    with_cable(async |mut away| {
+        let (mut caller, mut stream) = away.talk().await;
+        away.pull_cable(240).await;
+        stream.write_all(b"still here").await.expect("write");
+        away.cable.plug_in();
+
+        let mut answer = [0; 10];
+        caller.read_exact(&mut answer).await.expect("answer");
+
+        assert_eq!(&answer, b"still here");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_reset_when_the_laptop_is_away_for_five_minutes() {
+    with_cable(async |mut away| {
+        let (mut caller, _stream) = away.talk().await;
+        away.pull_cable(290).await;
+        let mut byte = [0];
+        let waits = tokio::time::timeout(Duration::from_secs(5), caller.read(&mut byte)).await;
+        assert!(waits.is_err(), "reset too early: {waits:?}");
+
+        let failed = caller.read(&mut byte).await.expect_err("reset");
+
+        assert_eq!(failed.kind(), io::ErrorKind::ConnectionReset);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_to_end_passes_waiting_callers_to_the_original_first() {
+    with_cable(async |away| {
+        away.pull_cable(1).await;
+        let caller = away.call().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+
+        let (ended, ()) = tokio::join!(
+            tokio::time::timeout(Duration::from_secs(3), away.shadow.ports.end()),
+            is_served_by_the_original(caller)
+        );
+
+        assert!(ended.is_ok(), "the pod waits for nobody");
+    })
+    .await;
 }

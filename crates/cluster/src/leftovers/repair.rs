@@ -93,7 +93,7 @@ impl Cluster {
             // A heartbeat in between makes another version, and the deletion void.
             resource_version: there.resource_version().filter(|_| beat.is_some()),
         };
-        delete_now(&objects, &object.name, only_this).await
+        delete(&objects, &object.name, only_this).await
     }
 
     async fn scale(&self, deployment: &str, replicas: i32) -> Result<Outcome, ApiError> {
@@ -120,17 +120,13 @@ impl Cluster {
     }
 }
 
-async fn delete_now(
+async fn delete(
     objects: &Api<DynamicObject>,
     name: &str,
     only_this: Preconditions,
 ) -> Result<Outcome, ApiError> {
-    let now = DeleteParams {
-        grace_period_seconds: Some(0),
-        preconditions: Some(only_this),
-        ..DeleteParams::background()
-    };
-    match objects.delete(name, &now).await.map_err(ApiError::from) {
+    let only_this = DeleteParams { preconditions: Some(only_this), ..DeleteParams::background() };
+    match objects.delete(name, &only_this).await.map_err(ApiError::from) {
         Ok(_) => Ok(Outcome::Done),
         Err(error) if error.is_not_found() => Ok(Outcome::Gone),
         Err(error) if error.is_conflict() => Ok(Outcome::Alive),

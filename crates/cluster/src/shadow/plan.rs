@@ -29,8 +29,9 @@ const VOLUME: &str = "program";
 /// Nobody in particular; the user of distroless images, and of ours.
 const USER: i64 = 65532;
 
-/// How long (seconds) a shadow may take to end; it drops what it has at once.
-const GRACE: i64 = 2;
+/// How long (seconds) a shadow may take to end: callers who wait for a laptop that is away are then
+/// served by the original pods. It ends at once when there are none.
+const GRACE: i64 = 5;
 
 /// The least that any program of ours needs, said only where a quota demands a number.
 const LEAST: (&str, &str) = ("50m", "64Mi");

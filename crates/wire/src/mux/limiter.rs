@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 use super::Moment;
 
 /// Allowed beyond the measured product, so that the rate can be seen to rise.
-const GAIN: f64 = 1.5;
+const GAIN: f64 = 2.0;
 const SPARE: f64 = 96.0 * 1024.0;
 /// And what is delivered in this time, in seconds: programs along a short path wait for a processor
 /// longer than the shortest round trip tells.
-const SCHEDULING: f64 = 0.002;
+const SCHEDULING: f64 = 0.010;
 
 /// A rate counts for one to two of these, whichever is longer: so many round trips, or this time.
 const RATE_ROUNDS: u32 = 10;
@@ -32,6 +32,9 @@ const MARK_EVERY: u64 = 32 * 1024;
 struct Mark {
     begin: u64,
     end: u64,
+    sent_at: Moment,
+    /// When that was sent which was delivered last.
+    delivered_sent_at: Moment,
     delivered: u64,
     delivered_at: Moment,
     /// The sender would have sent more if it had been allowed to.
@@ -44,6 +47,7 @@ pub(super) struct Limiter {
     marks: VecDeque<Mark>,
     delivered: u64,
     delivered_at: Moment,
+    delivered_sent_at: Moment,
     /// Bytes per second, greatest of the present and of the last period.
     rate: (f64, f64),
     rate_since: Moment,
@@ -65,6 +69,7 @@ impl Limiter {
             marks: VecDeque::new(),
             delivered: 0,
             delivered_at: Moment::ZERO,
+            delivered_sent_at: Moment::ZERO,
             rate: (0.0, 0.0),
             rate_since: Moment::ZERO,
             rtt: None,
@@ -78,6 +83,7 @@ impl Limiter {
         *self = Limiter {
             delivered,
             delivered_at: now,
+            delivered_sent_at: now,
             rate_since: now,
             rtt_at: now,
             ..Limiter::new(self.bounds)
@@ -113,10 +119,18 @@ impl Limiter {
                 return;
             }
             Some(_) => {}
-            None => self.delivered_at = now, // the pause before does not count as slow delivery
+            // The pause before does not count as slow delivery.
+            None => (self.delivered_at, self.delivered_sent_at) = (now, now),
         }
-        let (delivered, delivered_at) = (self.delivered, self.delivered_at);
-        self.marks.push_back(Mark { begin: end, end, delivered, delivered_at, full });
+        self.marks.push_back(Mark {
+            begin: end,
+            end,
+            sent_at: now,
+            delivered_sent_at: self.delivered_sent_at,
+            delivered: self.delivered,
+            delivered_at: self.delivered_at,
+            full,
+        });
     }
 
     pub(super) fn acknowledged(&mut self, received: u64, now: Moment) {
@@ -127,7 +141,10 @@ impl Limiter {
             newest = self.marks.pop_front();
         }
         let Some(mark) = newest else { return };
-        let seconds = now.saturating_sub(mark.delivered_at).as_secs_f64();
+        self.delivered_sent_at = mark.sent_at;
+        // Acknowledgements come in bunches: nothing was delivered faster than it was sent.
+        let sending = mark.sent_at.saturating_sub(mark.delivered_sent_at);
+        let seconds = now.saturating_sub(mark.delivered_at).max(sending).as_secs_f64();
         if seconds > 0.0 {
             self.rated((received - mark.delivered) as f64 / seconds, mark.full, now);
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::frame::CHUNK;
+
 /// Sizes in bytes. Both ends may have different ones, but for [`first_window`](Settings::first_window).
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -40,7 +42,7 @@ impl Default for Settings {
             first_window: 256 << 10,
             window_most: 16 << 20,
             window_total: 64 << 20,
-            send_buffer: 128 << 10,
+            send_buffer: 8 * CHUNK,
             acknowledge_every: 128 << 10,
             in_flight: (256 << 10, 32 << 20),
             streams_most: 16 << 10,

@@ -10,7 +10,7 @@ use crate::message::{Reason, Refused};
 
 /// What is added to so many unread bytes gets memory of its own: else each small part would keep
 /// the whole buffer in which it came, with the parts of other streams.
-const LIES_LONG: u64 = 256 << 10;
+const LIES_LONG: u64 = 64 << 10;
 
 /// What a read gives.
 #[derive(Debug, PartialEq, Eq)]
