@@ -42,6 +42,27 @@ pub fn domain() -> String {
     shape()["Domain"].as_str().expect("the test bed tells its domain").to_owned()
 }
 
+/// Puts one of the programs for pods onto every node as an image of this name; `false` when it was
+/// not built.
+///
+/// # Panics
+/// When the test bed does not take it.
+pub fn load_program_as(program: &str, image: &str) -> bool {
+    let built = checkout().join("target/agent/x86_64").join(program);
+    if !built.exists() {
+        return false;
+    }
+    let archive = checkout().join(format!("target/{program}-{}.tar", std::process::id()));
+    let (built, path) = (built.display().to_string(), archive.display().to_string());
+    let entry = format!("/{program}");
+    let build = ["build-image", "--user", "65532", image, &path, &built, "--", &entry];
+    for args in [&build[..], &["load-image", &path]] {
+        assert!(testbed(args).status().expect("run the test bed").success(), "{args:?}");
+    }
+    let _ = std::fs::remove_file(archive); // a later build removes it as well
+    true
+}
+
 /// The root of the work tree.
 pub(crate) fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout is above this crate")

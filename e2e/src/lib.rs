@@ -12,7 +12,7 @@ mod lease;
 mod running;
 mod snapshot;
 
-pub use bed::{domain, ktctl, long, skip};
+pub use bed::{domain, ktctl, load_program_as, long, skip};
 pub use cluster::Cluster;
 pub use conversation::Conversation;
 pub use laptop::{Kind, Laptop, Process};

@@ -3,7 +3,8 @@
 
 use e2e::{Cluster, DEMO, Ended, Kind, Laptop, skip};
 
-// covers: 4-2, 4-3, 4-4, 2-1, 1-5, 1-6
+// `git` is found by the laptop's own search suffix.
+// covers: 4-2, 4-3, 4-4, 2-1, 1-5, 1-6, 7-12
 #[test]
 fn on_a_plain_laptop_all_forms_of_address_work_and_the_world_stays() {
     let cluster = Cluster::new("plain");
@@ -99,6 +100,44 @@ fn without_dns_the_name_server_stays_and_addresses_work() {
 }
 
 /// A namespace and a laptop of a kind, or `None` where the test bed has none.
+// covers: 7-13
+#[test]
+fn headless_services_and_their_pods_are_found_by_name() {
+    let Some((cluster, laptop)) = bed("headless", Kind::Plain) else { return };
+    cluster.apply(include_str!("../fixtures/stateful.yaml"));
+    cluster.kubectl(&["rollout", "status", "statefulset/db", "--timeout=60s"]).expect("db is ready");
+
+    let _connect = laptop.connect(&[]);
+
+    let full = format!("db-1.db.{}.svc.{}", cluster.namespace(), e2e::domain());
+    for name in ["db", "db-0.db", &full] {
+        let page = laptop.get(&format!("http://{name}:8080/")).ok();
+        assert!(page.contains("\"hostname\": \"db-"), "{name}: {page}");
+    }
+    assert!(laptop.get("http://db-0.db:8080/").ok().contains("\"hostname\": \"db-0\""));
+}
+
+// covers: 7-11
+#[test]
+fn a_service_with_a_new_address_is_found_again_soon() {
+    let Some((cluster, laptop)) = bed("newip", Kind::Plain) else { return };
+    let _connect = laptop.connect(&["--dnsCacheTtl", "1"]);
+    assert!(laptop.get("http://tomcat:8080").ok().contains(DEMO));
+    let old = cluster.service_ip("tomcat");
+
+    let ports = "[{\"port\":8080,\"targetPort\":8080}]";
+    cluster.kubectl(&["delete", "service", "tomcat"]).expect("deleted");
+    cluster.apply(&format!(
+        "{{apiVersion: v1, kind: Service, metadata: {{name: tomcat}}, spec: {{selector: {{app: tomcat}}, ports: {ports}}}}}"
+    ));
+
+    assert_ne!(cluster.service_ip("tomcat"), old);
+    e2e::wait_until("the new address answers", std::time::Duration::from_secs(15), || {
+        let page = laptop.run(&["curl", "-sSf", "-m", "2", "http://tomcat:8080"]);
+        page.text.contains(DEMO).then_some(())
+    });
+}
+
 fn bed(name: &str, kind: Kind) -> Option<(Cluster, Laptop)> {
     let cluster = Cluster::new(name);
     let Some(laptop) = Laptop::lease_kind(&cluster, kind) else {

@@ -49,6 +49,124 @@ fn the_old_names_of_the_ports_are_accepted() {
     assert!(page.contains(DEMO), "{page}");
 }
 
+// covers: 1-4, 7-15
+#[test]
+fn what_is_asked_of_the_shadow_stands_in_its_pod() {
+    let (cluster, laptop) = bed("podyaml");
+    let flags = "connect --disableTunDevice -l team=blue --withAnnotation note=mine --nodeSelector kubernetes.io/os=linux \
+                 --podQuota 0.2c,64m --imagePullSecret hub --serviceAccount default";
+    let mut connect = laptop.ktctl(&flags.split_whitespace().collect::<Vec<_>>());
+    connect.wait_for("All looks good", 30);
+
+    let pods = cluster.object("pods").expect("pods");
+    let pod = pods["items"]
+        .as_array()
+        .and_then(|pods| pods.iter().find(|pod| pod["metadata"]["labels"]["kt-role"] == "shadow-connect"))
+        .expect("the shadow");
+
+    let (meta, spec) = (&pod["metadata"], &pod["spec"]);
+    assert_eq!(meta["labels"]["team"], "blue");
+    assert_eq!(meta["annotations"]["note"], "mine");
+    assert_eq!(spec["nodeSelector"]["kubernetes.io/os"], "linux");
+    assert_eq!(spec["serviceAccountName"], "default");
+    let secrets = spec["imagePullSecrets"].as_array().expect("pull secrets");
+    assert!(secrets.iter().any(|secret| secret["name"] == "hub"), "{secrets:?}");
+    let container = &spec["containers"][0];
+    assert_eq!(container["imagePullPolicy"], "IfNotPresent");
+    for kind in ["requests", "limits"] {
+        assert_eq!(container["resources"][kind]["memory"], "64Mi", "{container}");
+        assert_eq!(container["resources"][kind]["cpu"], "200m", "{container}");
+    }
+}
+
+// covers: 3-5
+#[test]
+fn the_line_of_an_article_with_a_private_registry_uses_that_image_in_that_namespace() {
+    const IMAGE: &str = "10.3.87.5:8080/kt-connect-shadow:latest";
+    let (cluster, laptop) = bed("registry");
+    if !e2e::load_program_as("shadow", IMAGE) {
+        return e2e::skip("registry", "there is no program for pods: run `make build`");
+    }
+    let namespace = format!("--namespace={}", cluster.namespace());
+    let image = format!("--image={IMAGE}");
+
+    let mut connect = laptop.sudo_ktctl(&["--debug", &image, &namespace, "connect"]);
+    connect.wait_for("All looks good", 30);
+
+    let images =
+        ["get", "pods", "-l", "kt-role=shadow-connect", "-o", "jsonpath={..spec.containers[*].image}"];
+    assert_eq!(cluster.kubectl(&images).expect("images"), IMAGE);
+    assert!(laptop.get("http://tomcat:8080").ok().contains(DEMO));
+}
+
+// covers: 4-5
+#[test]
+fn the_old_method_socks_gives_a_proxy_and_says_how_to_use_it() {
+    let (cluster, laptop) = bed("socks");
+
+    let mut connect = laptop.ktctl(&["connect", "--method", "socks"]);
+
+    connect.wait_for(">> Please setup proxy config by: export http_proxy=socks5://127.0.0.1:2223 <<", 30);
+    connect.wait_for("'--method' is deprecated", 0);
+    let url = format!("http://{}:8080", cluster.pod_ip("tomcat"));
+    let page = ["curl", "-sSf", "-m", "10", "--proxy", "socks4://127.0.0.1:2223", &url];
+    assert!(laptop.run(&page).ok().contains(DEMO));
+    assert!(laptop.get(&url).code != 0, "without the proxy nothing is reached");
+}
+
+// covers: 7-10
+#[test]
+fn the_device_its_routes_and_the_proxy_are_as_asked_for() {
+    let (cluster, laptop) = bed("pieces");
+    let pod = cluster.pod_ip("tomcat");
+    let routes = || laptop.run(&["ip", "route"]).ok();
+    let before = routes();
+
+    let mut connect = laptop.connect(&["--disableTunRoute", "--proxyPort", "4444"]);
+    assert!(laptop.run(&["ip", "-o", "link", "show", "type", "tun"]).ok().contains("kt"), "a device");
+    let via = laptop.run(&["ip", "route", "get", &pod]).ok();
+    assert!(!via.contains("kt"), "no route leads into it: {via}");
+    let url = format!("http://{pod}:8080");
+    let page = ["curl", "-sSf", "-m", "10", "--socks5", "127.0.0.1:4444", &url];
+    assert!(laptop.run(&page).ok().contains(DEMO));
+    assert_eq!(connect.interrupt(15).code, 0);
+    assert_eq!(routes(), before);
+
+    let refused = laptop.sudo_ktctl(&["connect", "--proxyAddr", "0.0.0.0"]).wait(10);
+    assert_eq!(refused.code, 2, "{}", refused.text);
+    assert!(refused.text.contains("parameter --proxyAddr is valid only when --disableTunDevice is used"));
+
+    let everywhere = ["connect", "--disableTunDevice", "--proxyAddr", "0.0.0.0", "--proxyPort", "4445"];
+    let mut connect = laptop.ktctl(&everywhere);
+    connect.wait_for("All looks good", 30);
+    let sockets = laptop.run(&["ss", "-Htln", "sport", "=", ":4445"]).ok();
+    assert!(sockets.contains("0.0.0.0:4445"), "{sockets}");
+}
+
+// covers: 7-16
+#[test]
+fn contexts_come_from_all_files_of_the_variable_and_a_wrong_one_is_named() {
+    let (cluster, laptop) = bed("contexts");
+    let ktctl = e2e::ktctl();
+    // The context's namespace lies in another file than its cluster.
+    let other = format!(
+        "sed 's/current-context: .*/current-context: none/' ~/.kube/config >/tmp/base && kubectl --kubeconfig /tmp/more \
+         config set-context second --cluster \"$(kubectl config view -o jsonpath='{{.contexts[0].context.cluster}}')\" \
+         --user \"$(kubectl config view -o jsonpath='{{.contexts[0].context.user}}')\" --namespace {} && \
+         KUBECONFIG=/tmp/base:/tmp/more exec {ktctl} connect --disableTunDevice --context",
+        cluster.namespace()
+    );
+
+    let mut connect = laptop.start(&["bash", "-c", &format!("{other} second")]);
+    connect.wait_for("Using cluster context second", 10);
+    connect.wait_for("All looks good", 30);
+    assert_eq!(connect.interrupt(15).code, 0);
+
+    let wrong = laptop.run(&["bash", "-c", &format!("{other} third")]);
+    assert_eq!(wrong.code, 1, "{}", wrong.text);
+    assert!(wrong.text.contains("third"), "{}", wrong.text);
+}
+
 fn bed(name: &str) -> (Cluster, Laptop) {
     let cluster = Cluster::new(name);
     let laptop = Laptop::lease(&cluster);

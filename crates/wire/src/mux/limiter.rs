@@ -221,7 +221,7 @@ mod tests {
 
         assert!(arrived as f64 > 0.9 * rate * 10.0, "{arrived}");
         let product = rate * rtt.as_secs_f64();
-        assert!((in_flight as f64) < 2.0 * product + SPARE * 2.0, "{in_flight} for {product}");
+        assert!((in_flight as f64) < (GAIN + 0.75) * product + SPARE * 2.0, "{in_flight} for {product}");
     }
 
     #[test]
