@@ -97,6 +97,8 @@ pub(crate) enum Command {
     Connect(Connect),
     /// Have the cluster call a program on this laptop instead of a service
     Exchange(Exchange),
+    /// Let the cluster call a program on this laptop by a new service
+    Preview(Preview),
     /// Put a service back as it was before somebody exchanged it
     Recover(Recover),
 }
@@ -156,6 +158,24 @@ pub(crate) struct Exchange {
     /// How the service is redirected
     #[arg(long, value_name = "MODE", default_value = "selector")]
     pub(crate) mode: String,
+    /// Do not demand that something listens on the local ports
+    #[arg(long)]
+    pub(crate) skip_port_checking: bool,
+}
+
+/// `ktctl preview`
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "camelCase")]
+pub(crate) struct Preview {
+    /// The new service
+    #[arg(value_name = "SERVICE", num_args = 0..)]
+    pub(crate) services: Vec<String>,
+    /// Ports, as LOCAL or LOCAL:SERVICE, e.g. 8080 or 7001,8080:80
+    #[arg(long, value_name = "PORTS", value_parser = ports())]
+    pub(crate) expose: Option<Ports>,
+    /// Reachable from outside of the cluster, too: a service of type LoadBalancer
+    #[arg(long)]
+    pub(crate) external: bool,
     /// Do not demand that something listens on the local ports
     #[arg(long)]
     pub(crate) skip_port_checking: bool,

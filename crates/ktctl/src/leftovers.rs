@@ -64,7 +64,7 @@ fn is_forbidden(error: &anyhow::Error) -> bool {
 }
 
 async fn undo(status: &Status) -> anyhow::Result<()> {
-    if status.shadows.is_empty() && status.redirected.is_none() {
+    if status.is_empty() {
         return Ok(());
     }
     let access = Access {
@@ -77,6 +77,9 @@ async fn undo(status: &Status) -> anyhow::Result<()> {
     if let Some((service, ours)) = &status.redirected {
         cluster.restore_service(service, ours).await?;
         sleep(SETTLE).await;
+    }
+    if let Some((service, ours)) = &status.previewed {
+        cluster.remove_preview(service, ours).await?;
     }
     for name in &status.shadows {
         cluster.delete_shadow(name).await.with_context(|| format!("deleting shadow pod {name}"))?;

@@ -12,6 +12,7 @@ mod inbound;
 mod leftovers;
 mod names;
 mod outbound;
+mod preview;
 mod recover;
 mod report;
 mod run;
@@ -69,6 +70,7 @@ fn start(global: &Global, command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Connect(ask) => connect::check(ask)?,
         Command::Exchange(ask) => drop(exchange::check(ask)?),
+        Command::Preview(ask) => drop(preview::check(ask)?),
         Command::Recover(ask) => drop(recover::check(ask)?),
     }
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
@@ -103,6 +105,7 @@ async fn carry_out(global: &Global, command: &Command, helper: Option<Spawned>) 
     match command {
         Command::Connect(ask) => connect::run(global, ask, helper, triggers).await,
         Command::Exchange(ask) => exchange::run(global, ask, triggers).await,
+        Command::Preview(ask) => preview::run(global, ask, triggers).await,
         Command::Recover(ask) => recover::run(global, ask).await,
     }
 }
