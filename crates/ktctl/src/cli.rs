@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::ValueParser;
-use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use kt_cluster::target::Expose;
 
@@ -101,6 +101,8 @@ pub(crate) enum Command {
     Preview(Preview),
     /// Put a service back as it was before somebody exchanged it
     Recover(Recover),
+    /// Show who exchanges, meshes and previews which service
+    Birdseye(Birdseye),
 }
 
 /// `ktctl connect`
@@ -187,6 +189,34 @@ pub(crate) struct Recover {
     /// The service
     #[arg(value_name = "SERVICE", num_args = 0..)]
     pub(crate) services: Vec<String>,
+}
+
+/// `ktctl birdseye`
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "camelCase")]
+pub(crate) struct Birdseye {
+    /// Order of the services: status or name
+    #[arg(long, value_name = "ORDER", default_value = "status")]
+    pub(crate) sort_by: String,
+    /// Also show the users who are connected, in all namespaces that may be read
+    #[arg(long)]
+    pub(crate) show_connector: bool,
+    /// Leave out services to which nothing is done
+    #[arg(long)]
+    pub(crate) hide_natural_service: bool,
+    /// Lines for people, or JSON
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub(crate) output: Output,
+    /// Go on, and show each change
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+/// A form of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
 }
 
 /// Labels, annotations and the like, in the order typed.

@@ -2,6 +2,7 @@
 //!
 //! This file decides who runs: the root helper, the heir of a killed run, or the user's command.
 
+mod birdseye;
 mod cleanup;
 mod cli;
 mod connect;
@@ -72,6 +73,7 @@ fn start(global: &Global, command: &Command) -> anyhow::Result<()> {
         Command::Exchange(ask) => drop(exchange::check(ask)?),
         Command::Preview(ask) => drop(preview::check(ask)?),
         Command::Recover(ask) => drop(recover::check(ask)?),
+        Command::Birdseye(ask) => drop(birdseye::check(ask)?),
     }
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
     info!("KtConnect {VERSION} start at {} ({os} {arch})", std::process::id());
@@ -107,6 +109,7 @@ async fn carry_out(global: &Global, command: &Command, helper: Option<Spawned>) 
         Command::Exchange(ask) => exchange::run(global, ask, triggers).await,
         Command::Preview(ask) => preview::run(global, ask, triggers).await,
         Command::Recover(ask) => recover::run(global, ask).await,
+        Command::Birdseye(ask) => birdseye::run(global, ask, triggers).await,
     }
 }
 
