@@ -101,6 +101,8 @@ pub(crate) enum Command {
     Preview(Preview),
     /// Put a service back as it was before somebody exchanged it
     Recover(Recover),
+    /// Remove what dead runs have left, in the cluster and on this laptop
+    Clean(Clean),
     /// Show who exchanges, meshes and previews which service
     Birdseye(Birdseye),
 }
@@ -189,6 +191,21 @@ pub(crate) struct Recover {
     /// The service
     #[arg(value_name = "SERVICE", num_args = 0..)]
     pub(crate) services: Vec<String>,
+}
+
+/// `ktctl clean`
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "camelCase")]
+pub(crate) struct Clean {
+    /// Only list what would be removed from the cluster
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Minutes without a sign of life after which a run counts as dead
+    #[arg(long, value_name = "MINUTES", default_value_t = 5)]
+    pub(crate) threshold_in_minus: u32,
+    /// Only this laptop, not the cluster
+    #[arg(long)]
+    pub(crate) local_only: bool,
 }
 
 /// `ktctl birdseye`

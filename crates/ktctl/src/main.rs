@@ -3,6 +3,7 @@
 //! This file decides who runs: the root helper, the heir of a killed run, or the user's command.
 
 mod birdseye;
+mod clean;
 mod cleanup;
 mod cli;
 mod connect;
@@ -74,6 +75,7 @@ fn start(global: &Global, command: &Command) -> anyhow::Result<()> {
         Command::Preview(ask) => drop(preview::check(ask)?),
         Command::Recover(ask) => drop(recover::check(ask)?),
         Command::Birdseye(ask) => drop(birdseye::check(ask)?),
+        Command::Clean(_) => {}
     }
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
     info!("KtConnect {VERSION} start at {} ({os} {arch})", std::process::id());
@@ -83,10 +85,13 @@ fn start(global: &Global, command: &Command) -> anyhow::Result<()> {
     kt_host::memory::share_arenas();
     let lock = match command {
         Command::Connect(_) => Some(InstanceLock::take("connect")?),
+        Command::Clean(ask) if !ask.dry_run => lock_for_clean(),
         _ => None,
     };
     let helper = match command {
         Command::Connect(ask) if !ask.disable_tun_device => Some(spawn_helper(lock.as_ref())?),
+        // It undoes what dead runs have left before anything else.
+        Command::Clean(_) if lock.is_some() => Some(spawn_helper(lock.as_ref())?),
         _ => None,
     };
     give_up_root()?;
@@ -109,7 +114,23 @@ async fn carry_out(global: &Global, command: &Command, helper: Option<Spawned>) 
         Command::Exchange(ask) => exchange::run(global, ask, triggers).await,
         Command::Preview(ask) => preview::run(global, ask, triggers).await,
         Command::Recover(ask) => recover::run(global, ask).await,
+        Command::Clean(ask) => clean::run(global, ask, helper, triggers).await,
         Command::Birdseye(ask) => birdseye::run(global, ask, triggers).await,
+    }
+}
+
+/// What a living `connect` has changed is none of our business.
+fn lock_for_clean() -> Option<InstanceLock> {
+    if !privilege::is_root() {
+        info!("Not root user, DNS cleanup skipped");
+        return None;
+    }
+    match InstanceLock::take("connect") {
+        Ok(lock) => Some(lock),
+        Err(error) => {
+            info!("DNS cleanup skipped: {error}");
+            None
+        }
     }
 }
 
