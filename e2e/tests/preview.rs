@@ -12,6 +12,7 @@ const READY: &str = "Now you can access your local service in cluster by name 'm
 /// the service by itself.
 const NODES: u64 = 6;
 
+// covers: 3-21
 #[test]
 fn a_new_service_leads_to_the_laptop_and_every_way_to_end_it_leaves_no_trace() {
     let (cluster, laptop) = bed("preview");
@@ -21,6 +22,8 @@ fn a_new_service_leads_to_the_laptop_and_every_way_to_end_it_leaves_no_trace() {
     for signal in ["INT", "TERM", "HUP", "pid file removed"] {
         let mut preview = preview(&laptop, &["--expose", "8080"]);
         cluster.wait_for_answer(URL, LOCAL, NODES);
+        let kinds: Vec<String> = made(&cluster, &in_cluster).iter().map(|name| kind(name)).collect();
+        assert_eq!(kinds, ["ConfigMap", "Pod", "Service"]);
         match signal {
             "pid file removed" => drop(laptop.run(&["bash", "-c", "rm ~/.kt/pid/preview-*.pid"]).ok()),
             signal => preview.signal(signal),
@@ -227,6 +230,17 @@ fn a_slow_download_is_finished_at_the_end() {
     assert_eq!(ended.code, 0, "{}", ended.text);
     let downloaded = download.wait(20);
     assert_eq!((downloaded.code, downloaded.text.as_str()), (0, "200 30000000"));
+}
+
+/// The objects that were not there before.
+fn made(cluster: &Cluster, before: &Snapshot) -> Vec<String> {
+    let objects = |of: &Snapshot| of.part("objects").map(<[String]>::to_vec).unwrap_or_default();
+    let before = objects(before);
+    objects(&cluster.snapshot()).into_iter().filter(|object| !before.contains(object)).collect()
+}
+
+fn kind(object: &str) -> String {
+    object.split('/').next().unwrap_or_default().to_owned()
 }
 
 /// A namespace, and a plain laptop whose user works in it.
