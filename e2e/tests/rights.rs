@@ -38,6 +38,16 @@ fn each_right_on_services_is_named_when_exchange_misses_it() {
 }
 
 #[test]
+fn each_right_on_services_is_named_when_preview_misses_it() {
+    each_right("pservices", &PREVIEW, &["services"]);
+}
+
+#[test]
+fn each_right_on_pods_and_the_tunnel_is_named_when_preview_misses_it() {
+    each_right("ppods", &PREVIEW, &["pods", "pods/portforward"]);
+}
+
+#[test]
 fn exchange_needs_no_right_on_deployments_and_events() {
     each_right("erest", &EXCHANGE, &["deployments", "events"]);
 }
@@ -87,6 +97,16 @@ const EXCHANGE: Line = Line {
     works: |cluster, laptop| {
         let _local = laptop.serve(8080, LOCAL);
         cluster.wait_for_answer("http://tomcat:8080", LOCAL, 6);
+        Ok(())
+    },
+};
+
+const PREVIEW: Line = Line {
+    args: &["preview", "mine", "--expose", "8080", "--skipPortChecking"],
+    ready: "Now you can access your local service",
+    works: |cluster, laptop| {
+        let _local = laptop.serve(8080, LOCAL);
+        cluster.wait_for_answer("http://mine:8080", LOCAL, 6);
         Ok(())
     },
 };

@@ -49,6 +49,8 @@ pub enum Repair {
         object: ObjectRef,
         /// Only if this is still its heartbeat; nothing to delete it in any case.
         beat: Option<i64>,
+        /// The Service whose callers it helps: it stays when that can not be put back.
+        stands_for: Option<String>,
     },
     /// Let the watchers of other users see what is gone.
     Pause(Duration),

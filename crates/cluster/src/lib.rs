@@ -37,6 +37,7 @@ pub mod leftovers;
 pub mod marks;
 pub mod names;
 pub mod overview;
+pub mod preview;
 pub mod ranges;
 pub mod redirect;
 pub mod settings;

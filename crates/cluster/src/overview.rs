@@ -1,6 +1,9 @@
 //! One read of the namespace: what is ours, and what is done to Services. All that `recover`,
 //! `clean`, the sweep at start, `birdseye` and the dashboard decide upon.
 
+mod activity;
+mod connectors;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -10,6 +13,9 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::api::ListParams;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+
+pub use self::activity::{Activity, State};
+pub use self::connectors::{Connector, Connectors};
 
 use crate::Cluster;
 use crate::api::{ApiError, Right};

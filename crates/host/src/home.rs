@@ -12,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 pub use identity::{host_name, user_name};
 pub use pid_file::PidFile;
@@ -145,6 +146,22 @@ impl Home {
             let _ = fs::remove_dir(&self.folder);
         }
     }
+}
+
+/// Removes log files `kt-*` of the folder for temporary files which nobody has written to for
+/// `age`; returns their paths. Those of other users stay.
+pub fn remove_old_logs(folder: &Path, age: Duration) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_log = |file: &fs::DirEntry| file.file_name().to_string_lossy().starts_with("kt-");
+    let is_old = |file: &fs::DirEntry| {
+        let metadata = file.metadata().ok().filter(fs::Metadata::is_file); // not of what a link leads to
+        let written = metadata.and_then(|metadata| metadata.modified().ok());
+        written.and_then(|written| written.elapsed().ok()).is_some_and(|since| since > age)
+    };
+    let mut old: Vec<PathBuf> = files.filter(is_log).filter(is_old).map(|file| file.path()).collect();
+    old.sort();
+    old.retain(|path| fs::remove_file(path).is_ok());
+    old
 }
 
 fn failed(deed: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

@@ -68,9 +68,12 @@ pub(crate) async fn in_cluster(
 }
 
 /// Names the commands that undo what a run has left in its cluster.
-pub(crate) fn say_remaining(Status { namespace, shadows, redirected, .. }: &Status) {
+pub(crate) fn say_remaining(Status { namespace, shadows, redirected, previewed, .. }: &Status) {
     if let Some((service, _)) = redirected {
         warn!(">> put the service back by: ktctl -n {namespace} recover {service}");
+    }
+    if let Some((service, _)) = previewed {
+        warn!(">> remove the service by: kubectl -n {namespace} delete service/{service} --ignore-not-found");
     }
     for name in shadows {
         warn!(

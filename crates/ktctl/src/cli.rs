@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::ValueParser;
-use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use kt_cluster::target::Expose;
 
@@ -97,8 +97,14 @@ pub(crate) enum Command {
     Connect(Connect),
     /// Have the cluster call a program on this laptop instead of a service
     Exchange(Exchange),
+    /// Let the cluster call a program on this laptop by a new service
+    Preview(Preview),
     /// Put a service back as it was before somebody exchanged it
     Recover(Recover),
+    /// Remove what dead runs have left, in the cluster and on this laptop
+    Clean(Clean),
+    /// Show who exchanges, meshes and previews which service
+    Birdseye(Birdseye),
 }
 
 /// `ktctl connect`
@@ -161,12 +167,73 @@ pub(crate) struct Exchange {
     pub(crate) skip_port_checking: bool,
 }
 
+/// `ktctl preview`
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "camelCase")]
+pub(crate) struct Preview {
+    /// The new service
+    #[arg(value_name = "SERVICE", num_args = 0..)]
+    pub(crate) services: Vec<String>,
+    /// Ports, as LOCAL or LOCAL:SERVICE, e.g. 8080 or 7001,8080:80
+    #[arg(long, value_name = "PORTS", value_parser = ports())]
+    pub(crate) expose: Option<Ports>,
+    /// Reachable from outside of the cluster, too: a service of type LoadBalancer
+    #[arg(long)]
+    pub(crate) external: bool,
+    /// Do not demand that something listens on the local ports
+    #[arg(long)]
+    pub(crate) skip_port_checking: bool,
+}
+
 /// `ktctl recover`
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Recover {
     /// The service
     #[arg(value_name = "SERVICE", num_args = 0..)]
     pub(crate) services: Vec<String>,
+}
+
+/// `ktctl clean`
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "camelCase")]
+pub(crate) struct Clean {
+    /// Only list what would be removed from the cluster
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Minutes without a sign of life after which a run counts as dead
+    #[arg(long, value_name = "MINUTES", default_value_t = 5)]
+    pub(crate) threshold_in_minus: u32,
+    /// Only this laptop, not the cluster
+    #[arg(long)]
+    pub(crate) local_only: bool,
+}
+
+/// `ktctl birdseye`
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "camelCase")]
+pub(crate) struct Birdseye {
+    /// Order of the services: status or name
+    #[arg(long, value_name = "ORDER", default_value = "status")]
+    pub(crate) sort_by: String,
+    /// Also show the users who are connected, in all namespaces that may be read
+    #[arg(long)]
+    pub(crate) show_connector: bool,
+    /// Leave out services to which nothing is done
+    #[arg(long)]
+    pub(crate) hide_natural_service: bool,
+    /// Lines for people, or JSON
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub(crate) output: Output,
+    /// Go on, and show each change
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+/// A form of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
 }
 
 /// Labels, annotations and the like, in the order typed.

@@ -2,33 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use kt_cluster::leftovers::SETTLE;
 use kt_cluster::marks::Role;
 use kt_cluster::redirect::{GuardEnd, GuardEvent, Lock, Owner, Redirected};
 use kt_cluster::shadow::{Shadow, ShadowWanted};
-use kt_cluster::target::{Expose, Exposed, Target, TargetName, shadow_ports};
+use kt_cluster::target::{Exposed, Target, TargetName, shadow_ports};
 use kt_cluster::{Cluster, names};
 use kt_host::home::{host_name, user_name};
 use kt_host::shutdown::Triggers;
-use kt_wire::{IncomingQueue, Link, Open};
-use tokio::time::{interval, sleep, timeout};
-use tracing::{debug, info, warn};
+use kt_wire::{IncomingQueue, Link};
+use tokio::time::sleep;
+use tracing::{info, warn};
 
 use crate::cli::{Exchange, Global, Ports};
-use crate::failure::{Advised, Usage};
-use crate::inbound::deliver::{self, Delivery, Drain};
+use crate::failure::Usage;
+use crate::inbound::deliver::Delivery;
+use crate::inbound::{self, Inbound};
 use crate::run::{Journal, Journals, Run};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
 use crate::{cleanup, heartbeat, leftovers, report};
-
-/// How often and how long the switch-over is probed.
-const CALL_EVERY: Duration = Duration::from_millis(150);
-const CALL_FOR: Duration = Duration::from_millis(2500);
-/// How long requests under way may take at the end.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// What was made and has to be undone.
 #[derive(Default)]
@@ -36,7 +30,8 @@ struct Made {
     cluster: Option<(Cluster, Journal)>,
     lock: Option<Lock>,
     shadow: Option<Keeper>,
-    drain: Option<Drain>,
+    inbound: Option<Inbound>,
+    /// Ended before the service is put back.
     guards: Tasks,
 }
 
@@ -96,7 +91,7 @@ async fn start(
 ) -> anyhow::Result<()> {
     let (name, ports) = check(ask)?;
     if !ask.skip_port_checking {
-        check_ports(&ports.pairs).await?;
+        inbound::check_ports(&ports.pairs).await?;
     }
     let cluster = crate::access(global).await?;
     let journal = journals.open(global, &cluster)?;
@@ -118,17 +113,16 @@ async fn start(
     made.shadow = Some(keeper.clone());
     let (shadow, opened) = keeper.open().await?;
     let ours = shadow.mark();
-    let inbound = Inbound {
-        deliveries: deliveries(&service, &exposed),
-        drain: Drain::new(),
-        tasks: tasks.clone(),
-        guards: made.guards.clone(),
-    };
-    made.drain = Some(inbound.drain.clone());
+    let inbound = Inbound::new(deliveries(&service, &exposed), tasks);
+    made.inbound = Some(inbound.clone());
     let redirected = Arc::new(OnceLock::new());
     let link = opened.link.clone();
-    let successor =
-        Replaced { cluster: cluster.clone(), redirected: redirected.clone(), inbound: inbound.clone() };
+    let successor = Replaced {
+        cluster: cluster.clone(),
+        redirected: redirected.clone(),
+        inbound: inbound.clone(),
+        guards: made.guards.clone(),
+    };
     let kept = keeper.clone().standing_in_for(&ours);
     tasks.start("tunnel", async move { kept.serve(opened.link, opened.keeper, &successor).await });
     inbound.serve(&link, opened.incoming).await?;
@@ -145,7 +139,9 @@ async fn start(
     made.guards.start("guard", guard(cluster, redirected.clone(), shadow.name));
     let guards = made.guards.clone();
     tasks.start("guards", async move { Err::<(), _>(guards.failed().await) });
-    wait_for_callers(&link, &service, &exposed, &inbound.drain).await;
+    if let Some(port) = exposed.first() {
+        inbound.wait_for_callers(&link, &service, port.service).await;
+    }
     report::ready(&[&ready_text(&target)]);
     Ok(())
 }
@@ -156,34 +152,6 @@ fn ready_text(target: &Target) -> String {
         None => ("service", &target.service),
     };
     format!("Now all request to {kind} '{name}' will be redirected to local")
-}
-
-/// Calls the service from the shadow until such a call has come here, for a limited time: nodes
-/// learn of the switch-over a moment after the API server, and some let no pod call itself.
-async fn wait_for_callers(link: &Link, service: &str, exposed: &[Exposed], drain: &Drain) {
-    let Some(port) = exposed.first() else { return };
-    let probe = Open::Tcp(kt_wire::Target::Name(service.into(), port.service));
-    let called = async {
-        let mut ticks = interval(CALL_EVERY);
-        while drain.callers() == 0 {
-            ticks.tick().await;
-            let _ = timeout(CALL_EVERY, link.open(&probe)).await; // whether it comes here is what counts
-        }
-    };
-    match timeout(CALL_FOR, called).await {
-        Ok(()) => debug!("callers come here"),
-        Err(_) => debug!("no call from the shadow itself came here"),
-    }
-}
-
-async fn check_ports(pairs: &[Expose]) -> Result<(), Advised> {
-    for pair in pairs {
-        if deliver::connect(pair.laptop).await.is_err() {
-            let text = format!("no application is running on port {}", pair.laptop);
-            return Err(Advised::new(text, "start it first, or use --skipPortChecking"));
-        }
-    }
-    Ok(())
 }
 
 fn wanted(
@@ -211,33 +179,13 @@ fn deliveries(service: &str, exposed: &[Exposed]) -> Vec<Delivery> {
     exposed.iter().map(delivery).collect()
 }
 
-/// Who takes the callers, whatever link they come by.
-#[derive(Clone)]
-struct Inbound {
-    deliveries: Vec<Delivery>,
-    drain: Drain,
-    tasks: Tasks,
-    /// Ended before the service is put back.
-    guards: Tasks,
-}
-
-impl Inbound {
-    /// Returns once callers can come.
-    async fn serve(&self, link: &Link, incoming: IncomingQueue) -> anyhow::Result<()> {
-        let ports = deliver::listen(link, &self.deliveries).await?;
-        let serving =
-            deliver::serve(link.clone(), incoming, self.deliveries.clone(), ports, self.drain.clone());
-        self.tasks.start("deliver", serving);
-        Ok(())
-    }
-}
-
 /// What happens when the shadow is gone.
 struct Replaced {
     cluster: Cluster,
     /// Set once the service is redirected.
     redirected: Arc<OnceLock<Redirected>>,
     inbound: Inbound,
+    guards: Tasks,
 }
 
 impl shadow::Successor for Replaced {
@@ -258,7 +206,7 @@ impl shadow::Successor for Replaced {
         self.inbound.serve(&link, incoming).await?;
         if let Some(redirected) = self.redirected.get() {
             let guard = guard(self.cluster.clone(), redirected.clone(), shadow.name);
-            self.inbound.guards.start("guard", guard);
+            self.guards.start("guard", guard);
         }
         Ok(())
     }
@@ -293,9 +241,9 @@ async fn undo(run: &mut Run, made: Made) -> bool {
     let redirected = journal.status().redirected;
     let put_back = put_back(&cluster, redirected.as_ref(), made.lock);
     let is_back = cleanup::in_cluster(run, &journal, put_back).await;
-    if let (Some(drain), true) = (made.drain, is_back && redirected.is_some()) {
+    if let (Some(inbound), true) = (made.inbound, is_back && redirected.is_some()) {
         tokio::select! {
-            () = finish(&drain) => {}
+            () = finish(&inbound) => {}
             () = run.impatience() => {}
         }
     }
@@ -322,7 +270,7 @@ async fn put_back(
 }
 
 /// Lets callers finish who came before every node knew that the service is back.
-async fn finish(drain: &Drain) {
+async fn finish(inbound: &Inbound) {
     sleep(SETTLE).await;
-    drain.drain(DRAIN).await;
+    inbound.finish().await;
 }

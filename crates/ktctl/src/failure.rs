@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use kt_cluster::api::ApiError;
-use kt_cluster::{access, shadow, tunnel};
+use kt_cluster::{access, preview, shadow, tunnel};
 use kt_wire::hello::HelloError;
 use kt_wire::{Reason, Refused};
 
@@ -56,6 +56,9 @@ fn advice(error: &anyhow::Error) -> Option<String> {
     }
     if let Some(shadow) = find::<shadow::Error>(error).and_then(of_shadow) {
         return Some(shadow);
+    }
+    if let Some(preview) = find::<preview::Error>(error).and_then(of_preview) {
+        return Some(preview);
     }
     if let Some(access::Error::NoSuchContext(_)) = find(error) {
         return Some("`kubectl config get-contexts` lists them".into());
@@ -117,6 +120,17 @@ fn of_shadow(error: &shadow::Error) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn of_preview(error: &preview::Error) -> Option<String> {
+    Some(match error {
+        preview::Error::Exists(service) => {
+            format!("choose a name that is free, or `ktctl exchange {service}` to stand in for it")
+        }
+        preview::Error::Previewed { .. } => "choose another name, or ask them to end".into(),
+        preview::Error::Left(_) => "`ktctl clean` removes it".into(),
+        preview::Error::Api { .. } => return None,
+    })
 }
 
 fn of_helper(error: &kt_host::helper::Error) -> Option<String> {

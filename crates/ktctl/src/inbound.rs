@@ -1,3 +1,76 @@
 //! Cluster to laptop: callers of a service reach a program on this laptop.
 
 pub(crate) mod deliver;
+
+use std::time::Duration;
+
+use kt_cluster::target::Expose;
+use kt_wire::{IncomingQueue, Link, Open};
+use tokio::time::{interval, timeout};
+use tracing::debug;
+
+use crate::failure::Advised;
+use crate::inbound::deliver::{Delivery, Drain};
+use crate::tasks::Tasks;
+
+/// How often and how long it is tried whether callers come.
+const CALL_EVERY: Duration = Duration::from_millis(150);
+const CALL_FOR: Duration = Duration::from_millis(2500);
+/// How long requests under way may take at the end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Who takes the callers, whatever link they come by.
+#[derive(Clone)]
+pub(crate) struct Inbound {
+    deliveries: Vec<Delivery>,
+    drain: Drain,
+    tasks: Tasks,
+}
+
+impl Inbound {
+    pub(crate) fn new(deliveries: Vec<Delivery>, tasks: &Tasks) -> Inbound {
+        Inbound { deliveries, drain: Drain::new(), tasks: tasks.clone() }
+    }
+
+    /// Takes what comes by this link. Returns once callers can come.
+    pub(crate) async fn serve(&self, link: &Link, incoming: IncomingQueue) -> anyhow::Result<()> {
+        let ports = deliver::listen(link, &self.deliveries).await?;
+        let serving =
+            deliver::serve(link.clone(), incoming, self.deliveries.clone(), ports, self.drain.clone());
+        self.tasks.start("deliver", serving);
+        Ok(())
+    }
+
+    /// Calls the service from the shadow until such a call has come here, for a limited time: nodes
+    /// learn of a change a moment after the API server, and some let no pod call itself.
+    pub(crate) async fn wait_for_callers(&self, link: &Link, service: &str, port: u16) {
+        let probe = Open::Tcp(kt_wire::Target::Name(service.into(), port));
+        let called = async {
+            let mut ticks = interval(CALL_EVERY);
+            while self.drain.callers() == 0 {
+                ticks.tick().await;
+                let _ = timeout(CALL_EVERY, link.open(&probe)).await; // whether it comes here is what counts
+            }
+        };
+        match timeout(CALL_FOR, called).await {
+            Ok(()) => debug!("callers come here"),
+            Err(_) => debug!("no call from the shadow itself came here"),
+        }
+    }
+
+    /// Takes no more callers, and lets those finish who have come.
+    pub(crate) async fn finish(&self) {
+        self.drain.drain(DRAIN).await;
+    }
+}
+
+/// Demands that programs listen where callers will be delivered.
+pub(crate) async fn check_ports(pairs: &[Expose]) -> Result<(), Advised> {
+    for pair in pairs {
+        if deliver::connect(pair.laptop).await.is_err() {
+            let text = format!("no application is running on port {}", pair.laptop);
+            return Err(Advised::new(text, "start it first, or use --skipPortChecking"));
+        }
+    }
+    Ok(())
+}

@@ -34,8 +34,7 @@ pub(crate) fn say_recovered(helper: &Helper) {
 pub(crate) async fn of_this_laptop() {
     let Ok(home) = Home::of_user() else { return };
     home.remove_dead_pid_files();
-    for run in home.runs().into_iter().filter(|run| !run.is_alive()) {
-        let status: Status = serde_json::from_value(run.status.clone()).unwrap_or_default();
+    for (run, status) in dead_runs() {
         match timeout(WITHIN, undo(&status)).await {
             Ok(Ok(())) => {
                 info!("Cleaned up after {} {}, which was killed", run.component, run.process.pid);
@@ -53,7 +52,14 @@ pub(crate) async fn of_this_laptop() {
     }
 }
 
-fn forget(home: &Home, run: &Left) {
+/// Runs of this user that were killed on this laptop, and what they have left in their clusters.
+pub(crate) fn dead_runs() -> Vec<(Left, Status)> {
+    let runs = Home::of_user().map(|home| home.runs()).unwrap_or_default();
+    let status = |run: &Left| serde_json::from_value(run.status.clone()).unwrap_or_default();
+    runs.into_iter().filter(|run| !run.is_alive()).map(|run| (run.clone(), status(&run))).collect()
+}
+
+pub(crate) fn forget(home: &Home, run: &Left) {
     if let Err(error) = home.remove_run(run) {
         debug!(%error, "its journal stays");
     }
@@ -64,7 +70,7 @@ fn is_forbidden(error: &anyhow::Error) -> bool {
 }
 
 async fn undo(status: &Status) -> anyhow::Result<()> {
-    if status.shadows.is_empty() && status.redirected.is_none() {
+    if status.is_empty() {
         return Ok(());
     }
     let access = Access {
@@ -77,6 +83,9 @@ async fn undo(status: &Status) -> anyhow::Result<()> {
     if let Some((service, ours)) = &status.redirected {
         cluster.restore_service(service, ours).await?;
         sleep(SETTLE).await;
+    }
+    if let Some((service, ours)) = &status.previewed {
+        cluster.remove_preview(service, ours).await?;
     }
     for name in &status.shadows {
         cluster.delete_shadow(name).await.with_context(|| format!("deleting shadow pod {name}"))?;
@@ -99,7 +108,7 @@ pub(crate) async fn sweep(cluster: Cluster) -> anyhow::Result<()> {
         match outcome {
             Ok(_) if matches!(repair, Repair::Pause(_)) => {}
             Ok(Outcome::Done) => info!("A dead run had left something: {repair}"),
-            Ok(Outcome::Gone | Outcome::Alive) => {}
+            Ok(Outcome::Gone | Outcome::Alive | Outcome::Needed) => {}
             Err(error) => debug!(%repair, %error, "not repaired"),
         }
     }

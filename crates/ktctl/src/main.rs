@@ -2,6 +2,8 @@
 //!
 //! This file decides who runs: the root helper, the heir of a killed run, or the user's command.
 
+mod birdseye;
+mod clean;
 mod cleanup;
 mod cli;
 mod connect;
@@ -12,6 +14,7 @@ mod inbound;
 mod leftovers;
 mod names;
 mod outbound;
+mod preview;
 mod recover;
 mod report;
 mod run;
@@ -69,7 +72,10 @@ fn start(global: &Global, command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Connect(ask) => connect::check(ask)?,
         Command::Exchange(ask) => drop(exchange::check(ask)?),
+        Command::Preview(ask) => drop(preview::check(ask)?),
         Command::Recover(ask) => drop(recover::check(ask)?),
+        Command::Birdseye(ask) => drop(birdseye::check(ask)?),
+        Command::Clean(_) => {}
     }
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
     info!("KtConnect {VERSION} start at {} ({os} {arch})", std::process::id());
@@ -79,10 +85,13 @@ fn start(global: &Global, command: &Command) -> anyhow::Result<()> {
     kt_host::memory::share_arenas();
     let lock = match command {
         Command::Connect(_) => Some(InstanceLock::take("connect")?),
+        Command::Clean(ask) if !ask.dry_run => lock_for_clean(),
         _ => None,
     };
     let helper = match command {
         Command::Connect(ask) if !ask.disable_tun_device => Some(spawn_helper(lock.as_ref())?),
+        // It undoes what dead runs have left before anything else.
+        Command::Clean(_) if lock.is_some() => Some(spawn_helper(lock.as_ref())?),
         _ => None,
     };
     give_up_root()?;
@@ -103,7 +112,25 @@ async fn carry_out(global: &Global, command: &Command, helper: Option<Spawned>) 
     match command {
         Command::Connect(ask) => connect::run(global, ask, helper, triggers).await,
         Command::Exchange(ask) => exchange::run(global, ask, triggers).await,
+        Command::Preview(ask) => preview::run(global, ask, triggers).await,
         Command::Recover(ask) => recover::run(global, ask).await,
+        Command::Clean(ask) => clean::run(global, ask, helper, triggers).await,
+        Command::Birdseye(ask) => birdseye::run(global, ask, triggers).await,
+    }
+}
+
+/// What a living `connect` has changed is none of our business.
+fn lock_for_clean() -> Option<InstanceLock> {
+    if !privilege::is_root() {
+        info!("Not root user, DNS cleanup skipped");
+        return None;
+    }
+    match InstanceLock::take("connect") {
+        Ok(lock) => Some(lock),
+        Err(error) => {
+            info!("DNS cleanup skipped: {error}");
+            None
+        }
     }
 }
 

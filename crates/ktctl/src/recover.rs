@@ -1,8 +1,8 @@
 //! `ktctl recover`: puts one service back, whoever had exchanged it.
 
 use anyhow::Context;
-use kt_cluster::leftovers::{Recovery, Repair, plan_recover};
-use tracing::info;
+use kt_cluster::leftovers::{Outcome, Recovery, Repair, plan_recover};
+use tracing::{info, warn};
 
 use crate::cli::{Global, Recover};
 use crate::failure::Usage;
@@ -34,6 +34,7 @@ pub(crate) async fn run(global: &Global, ask: &Recover) -> anyhow::Result<()> {
     for (repair, outcome) in cluster.repair_all(&repairs).await {
         match outcome {
             Ok(_) if matches!(repair, Repair::Pause(_)) => {}
+            Ok(Outcome::Needed) => warn!("Not done: {repair}, callers would meet nobody"),
             Ok(_) => info!("Done: {repair}"),
             Err(error) => failures.push(anyhow::Error::from(error)),
         }

@@ -97,6 +97,15 @@ pub(crate) struct Status {
     pub(crate) shadows: Vec<String>,
     /// A Service, and what it was made to select.
     pub(crate) redirected: Option<(String, BTreeMap<String, String>)>,
+    /// A Service that did not exist before, and what it was made to select.
+    pub(crate) previewed: Option<(String, BTreeMap<String, String>)>,
+}
+
+impl Status {
+    /// Has nothing been made yet?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shadows.is_empty() && self.redirected.is_none() && self.previewed.is_none()
+    }
 }
 
 /// Where the journal of a run lies, once there is something to write.
@@ -147,6 +156,10 @@ impl Journal {
 
     pub(crate) fn note_redirect(&self, service: &str, ours: &BTreeMap<String, String>) {
         self.note(|status| status.redirected = Some((service.into(), ours.clone())));
+    }
+
+    pub(crate) fn note_preview(&self, service: &str, ours: &BTreeMap<String, String>) {
+        self.note(|status| status.previewed = Some((service.into(), ours.clone())));
     }
 
     fn note(&self, what: impl FnOnce(&mut Status)) {

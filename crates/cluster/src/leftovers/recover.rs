@@ -66,7 +66,8 @@ fn by_record(service: &ServiceSeen, seen: &Overview) -> Result<Vec<Repair>, NoRe
         (Record::None, Some(_)) if !told => Err(NoRecovery::NoRecord(name.clone())),
         (_, Some(Some(Role::Router))) => Ok(from_mesh(service, &selected, seen)),
         (Record::Selector(_) | Record::Damaged, _) | (_, Some(_)) => {
-            let deletes = delete_all(&selected, seen);
+            let deletes: Vec<Repair> =
+                delete_all(&selected, seen).into_iter().map(|delete| standing_for(name, delete)).collect();
             let settled = (!deletes.is_empty()).then_some(Repair::Pause(SETTLE));
             Ok([restore(service)].into_iter().chain(settled).chain(deletes).collect())
         }
@@ -118,7 +119,16 @@ fn delete_all(objects: &[&Ours], seen: &Overview) -> Vec<Repair> {
 }
 
 fn delete(object: &ObjectRef) -> Repair {
-    Repair::Delete { object: object.clone(), beat: None }
+    Repair::Delete { object: object.clone(), beat: None, stands_for: None }
+}
+
+fn standing_for(service: &str, repair: Repair) -> Repair {
+    match repair {
+        Repair::Delete { object, beat, .. } => {
+            Repair::Delete { object, beat, stands_for: Some(service.to_owned()) }
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]

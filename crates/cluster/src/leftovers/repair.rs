@@ -20,6 +20,8 @@ pub enum Outcome {
     Gone,
     /// The object has come to life again, or is somebody else's now; it was left alone.
     Alive,
+    /// It stands for a Service that could not be put back; it was left alone.
+    Needed,
 }
 
 /// Why a repair failed.
@@ -39,13 +41,17 @@ pub enum Error {
 }
 
 impl Cluster {
-    /// Carries a plan out in its order, and goes on after failures.
+    /// Carries a plan out in its order, and goes on after failures; but what stands for a Service
+    /// stays when that could not be put back.
     ///
     /// Cancel safety: every step is one request which leaves no half-done state.
     pub async fn repair_all(&self, plan: &[Repair]) -> Vec<(Repair, Result<Outcome, Error>)> {
-        let mut done = Vec::new();
+        let mut done: Vec<(Repair, Result<Outcome, Error>)> = Vec::new();
         for repair in plan {
-            let outcome = self.repair(repair).await;
+            let outcome = match is_needed(repair, &done) {
+                true => Ok(Outcome::Needed),
+                false => self.repair(repair).await,
+            };
             match &outcome {
                 Ok(outcome) => tracing::debug!(%repair, ?outcome, "repaired"),
                 Err(error) => tracing::debug!(%repair, %error, "not repaired"),
@@ -68,7 +74,7 @@ impl Cluster {
             }
             Repair::Scale { deployment, replicas } => self.scale(deployment, *replicas).await.map_err(failed),
             Repair::Unlock { service } => self.unlock_any(service).await,
-            Repair::Delete { object, beat } => self.delete(object, *beat).await.map_err(failed),
+            Repair::Delete { object, beat, .. } => self.delete(object, *beat).await.map_err(failed),
             Repair::Pause(pause) => {
                 tokio::time::sleep(*pause).await;
                 Ok(Outcome::Done)
@@ -120,6 +126,16 @@ impl Cluster {
     }
 }
 
+/// Does the object stand for a Service that could not be put back?
+fn is_needed(repair: &Repair, done: &[(Repair, Result<Outcome, Error>)]) -> bool {
+    let Repair::Delete { stands_for: Some(needed), .. } = repair else { return false };
+    let failed = |(repair, outcome): &(Repair, Result<Outcome, Error>)| match repair {
+        Repair::RestoreService { service, .. } => service == needed && outcome.is_err(),
+        _ => false,
+    };
+    done.iter().any(failed)
+}
+
 async fn delete(
     objects: &Api<DynamicObject>,
     name: &str,
@@ -131,5 +147,31 @@ async fn delete(
         Err(error) if error.is_not_found() => Ok(Outcome::Gone),
         Err(error) if error.is_conflict() => Ok(Outcome::Alive),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heartbeat::Kind;
+
+    fn restored(outcome: Result<Outcome, Error>) -> Vec<(Repair, Result<Outcome, Error>)> {
+        vec![(Repair::RestoreService { service: "echo".into(), selects: Default::default() }, outcome)]
+    }
+
+    #[test]
+    fn a_shadow_stays_while_its_service_can_not_be_put_back() {
+        let object = ObjectRef::new(Kind::Pod, "x", "");
+        let delete = |stands_for: Option<&str>| Repair::Delete {
+            object: object.clone(),
+            beat: None,
+            stands_for: stands_for.map(Into::into),
+        };
+        let failed = restored(Err(redirect::Error::Busy("echo".into()).into()));
+
+        assert!(is_needed(&delete(Some("echo")), &failed));
+        assert!(!is_needed(&delete(Some("other")), &failed));
+        assert!(!is_needed(&delete(None), &failed));
+        assert!(!is_needed(&delete(Some("echo")), &restored(Ok(Outcome::Done))));
     }
 }

@@ -80,32 +80,53 @@ impl Sweep<'_> {
     }
 
     fn deletes(&self, restored: &[&ServiceSeen]) -> Vec<Repair> {
-        let needed: Vec<String> = self
+        let services = self.seen.services.iter().filter(|service| self.is_to_go(service, restored));
+        let mut deletes: Vec<Repair> = services
+            .map(|service| {
+                let stands_for = restored.iter().find(|restored| is_stuntman_of(service, restored));
+                let stands_for = stands_for.map(|restored| restored.object.name.clone());
+                self.delete(&service.object, service.heartbeat, stands_for)
+            })
+            .collect();
+        let ours = self.dead().filter(|ours| !ours.terminating);
+        deletes.extend(ours.map(|ours| self.delete(&ours.object, ours.heartbeat, self.stands_for(ours))));
+        deletes.sort_by_key(|delete| match delete {
+            Repair::Delete { object, .. } => Some((order(object.kind), object.name.clone())),
+            _ => None,
+        });
+        deletes
+    }
+
+    /// A config map does not say it; the pod of its name does.
+    fn stands_for(&self, ours: &Ours) -> Option<String> {
+        let mut same_name = self.seen.ours.iter().filter(|other| other.object.name == ours.object.name);
+        same_name.find_map(|other| other.config.service.clone())
+    }
+
+    /// A stuntman goes when its Service is put back, and stays as long as that is redirected.
+    fn is_to_go(&self, service: &ServiceSeen, restored: &[&ServiceSeen]) -> bool {
+        if !service.ours || service.terminating {
+            return false;
+        }
+        let is_restored = restored.iter().any(|restored| is_stuntman_of(service, restored));
+        let is_needed = self
             .seen
             .services
             .iter()
-            .filter(|service| service.record != Record::None && !restored.contains(service))
-            .map(|service| names::stuntman(&service.object.name))
-            .collect();
-        let services = self.seen.services.iter().filter(|service| {
-            service.ours
-                && !service.terminating
-                && self.is_dead(&service.object, service.heartbeat)
-                && !needed.contains(&service.object.name)
-        });
-        let mut objects: Vec<(&ObjectRef, Option<i64>)> =
-            services.map(|service| (&service.object, service.heartbeat)).collect();
-        let ours = self.dead().filter(|ours| !ours.terminating);
-        objects.extend(ours.map(|ours| (&ours.object, ours.heartbeat)));
-        objects.sort_by_key(|(object, _)| (order(object.kind), object.name.clone()));
-        objects.into_iter().map(|(object, beat)| self.delete(object, beat)).collect()
+            .any(|other| other.record != Record::None && is_stuntman_of(service, other) && !is_restored);
+        let is_dead = self.is_dead(&service.object, service.heartbeat);
+        (is_restored && service.heartbeat.is_some()) || (is_dead && !is_needed)
     }
 
     /// What is our own goes whatever its heartbeat; the rest only if nobody revived it.
-    fn delete(&self, object: &ObjectRef, beat: Option<i64>) -> Repair {
+    fn delete(&self, object: &ObjectRef, beat: Option<i64>, stands_for: Option<String>) -> Repair {
         let beat = beat.filter(|_| !self.own.contains(&object.uid));
-        Repair::Delete { object: object.clone(), beat }
+        Repair::Delete { object: object.clone(), beat, stands_for }
     }
+}
+
+fn is_stuntman_of(stuntman: &ServiceSeen, service: &ServiceSeen) -> bool {
+    stuntman.object.name == names::stuntman(&service.object.name)
 }
 
 fn order(kind: Kind) -> u8 {
@@ -155,6 +176,24 @@ mod tests {
             "delete configmap x",
         ];
         assert_eq!(plan(&seen, &[]), wanted);
+    }
+
+    #[test]
+    fn a_living_stuntman_goes_with_the_redirect_that_is_put_back() {
+        let seen = overview(vec![], vec![redirected("echo"), stuntman("echo", ALIVE)]);
+
+        let wanted = ["restore service echo", "wait 1500 ms", "delete service echo-kt-stuntman"];
+        assert_eq!(plan(&seen, &[]), wanted);
+    }
+
+    #[test]
+    fn a_dead_preview_goes_as_a_whole() {
+        let mut pod = shadow(Kind::Pod, "x", DEAD);
+        pod.role = Some(Role::Preview);
+        let service = ServiceSeen { ours: true, heartbeat: Some(DEAD), ..plain("mine") };
+        let seen = overview(vec![pod, shadow(Kind::ConfigMap, "x", DEAD)], vec![service]);
+
+        assert_eq!(plan(&seen, &[]), ["delete pod x", "delete service mine", "delete configmap x"]);
     }
 
     #[test]

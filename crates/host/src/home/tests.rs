@@ -107,3 +107,23 @@ fn new_home() -> (tempfile::TempDir, Home) {
     let home = Home::new(base.path().join(".kt"), None);
     (base, home)
 }
+
+#[test]
+fn only_old_logs_of_ours_are_removed() {
+    let base = tempfile::tempdir().unwrap();
+    let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+    for (name, is_old) in [("kt-1.log", true), ("kt-2.log", false), ("other.log", true)] {
+        let file = fs::File::create(base.path().join(name)).unwrap();
+        if is_old {
+            file.set_modified(old).unwrap();
+        }
+    }
+    fs::create_dir(base.path().join("kt-folder")).unwrap();
+
+    let removed = remove_old_logs(base.path(), Duration::from_secs(3000));
+
+    assert_eq!(removed, [base.path().join("kt-1.log")]);
+    for stays in ["kt-2.log", "other.log", "kt-folder"] {
+        assert!(base.path().join(stays).exists(), "{stays}");
+    }
+}

@@ -41,7 +41,7 @@ const SPLIT: &[(&str, &[&str])] =
 const ACCEPTED: &[&str] = &["port", "sshPort", "tunCidr"];
 
 /// Commands that only have another name today.
-const COMMANDS: &[(&str, &str)] = &[("exhcnage", "exchange")];
+const COMMANDS: &[(&str, &str)] = &[("exhcnage", "exchange"), ("provide", "preview")];
 
 /// Translates a command line, its first word being the program.
 pub(super) fn modern(command: &clap::Command, arguments: Vec<OsString>) -> (Vec<OsString>, Vec<Deprecated>) {

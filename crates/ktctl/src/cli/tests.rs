@@ -88,6 +88,24 @@ fn the_misprint_of_an_old_article_is_exchange() {
 }
 
 #[test]
+fn provide_is_the_old_name_of_preview() {
+    let typed = typed("ktctl -n dev provide mine --expose 8080:80 --external");
+
+    let Some(Command::Preview(preview)) = typed.cli.command else { panic!("{:?}", typed.cli) };
+    assert_eq!((preview.services, preview.external), (vec!["mine".to_owned()], true));
+    let said: Vec<String> = typed.deprecated.iter().map(ToString::to_string).collect();
+    assert_eq!(said, ["'provide' is deprecated, use 'preview'"]);
+}
+
+#[test]
+fn an_output_format_is_no_command() {
+    let typed = typed("ktctl birdseye -o json --sort-by name");
+
+    let Some(Command::Birdseye(birdseye)) = typed.cli.command else { panic!("{:?}", typed.cli) };
+    assert_eq!((birdseye.output, birdseye.sort_by.as_str()), (Output::Json, "name"));
+}
+
+#[test]
 fn what_is_not_known_is_a_usage_error() {
     for line in [
         "ktctl connect --nonsense",

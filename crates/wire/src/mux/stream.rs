@@ -8,10 +8,6 @@ use super::{Moment, Settings, Violation};
 use crate::frame::{CHUNK, Kind};
 use crate::message::{Reason, Refused};
 
-/// What is added to so many unread bytes gets memory of its own: else each small part would keep
-/// the whole buffer in which it came, with the parts of other streams.
-const LIES_LONG: u64 = 64 << 10;
-
 /// What a read gives.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read {
@@ -200,8 +196,10 @@ impl StreamState {
             return Err(Violation("more data than credit"));
         }
         if !data.is_empty() && !self.released {
-            let lies_long = unread > LIES_LONG;
-            receiving.arrived.push_back(if lies_long { Bytes::copy_from_slice(&data) } else { data });
+            // What has to wait gets memory of its own: else each part would keep the whole buffer in
+            // which it came, with the parts of other streams.
+            let waits = unread > 0;
+            receiving.arrived.push_back(if waits { Bytes::copy_from_slice(&data) } else { data });
         }
         Ok(())
     }

@@ -1,0 +1,146 @@
+//! `ktctl clean`: what dead runs have left, in the cluster and on this laptop.
+
+mod local;
+mod sections;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Context;
+use kt_cluster::Cluster;
+use kt_cluster::heartbeat::Kind;
+use kt_cluster::leftovers::{Outcome, Repair, plan_sweep};
+use kt_cluster::marks;
+use kt_cluster::overview::Overview;
+use kt_host::Helper;
+use kt_host::shutdown::Triggers;
+use tracing::{debug, info, warn};
+
+use crate::cli::{Clean, Global};
+use crate::run::Status;
+use crate::{cleanup, leftovers};
+
+/// Living runs give a sign of life this often, in minutes.
+const BEAT: u32 = 2;
+
+/// Cleans once; a signal ends it between two steps.
+pub(crate) async fn run(
+    global: &Global,
+    ask: &Clean,
+    helper: Option<Helper>,
+    mut triggers: Triggers,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        done = clean(global, ask, helper) => done,
+        trigger = triggers.wait_for_trigger() => {
+            info!("Terminal signal is {trigger}");
+            Ok(())
+        }
+    }
+}
+
+/// The laptop first: it needs no network.
+async fn clean(global: &Global, ask: &Clean, helper: Option<Helper>) -> anyhow::Result<()> {
+    let on_laptop = ask.dry_run || local::clean(helper, ask.local_only).await;
+    let in_cluster = ask.local_only || clean_cluster(global, ask).await?;
+    Ok(cleanup::outcome(on_laptop && in_cluster)?)
+}
+
+/// Tells whether all that was to be done is done.
+async fn clean_cluster(global: &Global, ask: &Clean) -> anyhow::Result<bool> {
+    if ask.threshold_in_minus < BEAT {
+        let text = "runs that live give a sign of life every 2 minutes only, they may be ended, too";
+        warn!("with --thresholdInMinus {} {text}", ask.threshold_in_minus);
+    }
+    let cluster = crate::access(global).await?;
+    let seen = cluster.overview().await.context("looking at the namespace")?;
+    say_missing(&seen);
+    let (here, elsewhere): (Vec<Status>, Vec<Status>) = leftovers::dead_runs()
+        .into_iter()
+        .map(|(_, status)| status)
+        .partition(|status| is_of(status, &cluster));
+    let stale = Duration::from_secs(60 * u64::from(ask.threshold_in_minus));
+    let plan = plan_sweep(&seen, cluster.time(), stale, &own(&seen, &here));
+    if plan.is_empty() && elsewhere.iter().all(Status::is_empty) {
+        info!("No unavailing kt resource found");
+    }
+    if ask.dry_run {
+        say_found(&plan, &seen, &elsewhere);
+        return Ok(true);
+    }
+    let is_complete = carry_out(&cluster, &plan, &seen).await;
+    leftovers::of_this_laptop().await;
+    Ok(is_complete)
+}
+
+fn is_of(status: &Status, cluster: &Cluster) -> bool {
+    status.context == cluster.context() && status.namespace == cluster.namespace()
+}
+
+/// The uids of what dead runs of this laptop have left here.
+fn own(seen: &Overview, dead: &[Status]) -> BTreeSet<String> {
+    let shadows =
+        seen.ours.iter().filter(|ours| dead.iter().any(|status| status.shadows.contains(&ours.object.name)));
+    let services = seen.services.iter().filter(|service| {
+        let target = service.selector.get(marks::TARGET);
+        let previewed = dead.iter().filter_map(|status| status.previewed.as_ref());
+        let mut previewed = previewed.filter(|(name, _)| *name == service.object.name);
+        previewed.any(|(_, ours)| target.is_some() && ours.get(marks::TARGET) == target)
+    });
+    let objects = shadows.map(|ours| &ours.object).chain(services.map(|service| &service.object));
+    objects.map(|object| object.uid.clone()).collect()
+}
+
+fn say_missing(seen: &Overview) {
+    for (kind, right) in &seen.missing {
+        match kind {
+            Kind::Pod | Kind::Service => warn!("without the right to {right} {kind}s are not cleaned"),
+            Kind::Deployment | Kind::ConfigMap => debug!(%right, "{kind}s are not cleaned"),
+        }
+    }
+}
+
+fn say_found(plan: &[Repair], seen: &Overview, elsewhere: &[Status]) {
+    for (section, repairs) in sections::split(plan, seen) {
+        info!("{}", section.found(repairs.len()));
+        for repair in repairs {
+            info!(" * {}", sections::item(repair));
+        }
+    }
+    for Status { context, namespace, shadows, redirected, previewed, .. } in elsewhere {
+        let services = redirected.iter().chain(previewed).map(|(service, _)| service);
+        let names: Vec<&str> = services.chain(shadows).map(String::as_str).collect();
+        if !names.is_empty() {
+            info!("Find things of a killed run in namespace {namespace} of context {context}:");
+            info!(" * {}", names.join(", "));
+        }
+    }
+}
+
+/// Repairs all that can be repaired, and says what. Tells whether everything could.
+async fn carry_out(cluster: &Cluster, plan: &[Repair], seen: &Overview) -> bool {
+    let done = cluster.repair_all(plan).await;
+    for (section, repairs) in sections::split(plan, seen) {
+        info!("{}", section.doing(repairs.len()));
+        for (repair, outcome) in done.iter().filter(|(repair, _)| repairs.contains(&repair)) {
+            let item = sections::item(repair);
+            match outcome {
+                Ok(Outcome::Done | Outcome::Gone) => info!(" * {item}"),
+                Ok(Outcome::Alive) => info!(" * {item} has come to life again and stays"),
+                Ok(Outcome::Needed) => warn!(" * {item} stays, callers would meet nobody"),
+                Err(error) => warn!(" * {item} stays: {}", text(error)),
+            }
+        }
+    }
+    if !plan.is_empty() {
+        info!("Done");
+    }
+    done.iter().all(|(_, outcome)| !matches!(outcome, Err(_) | Ok(Outcome::Needed)))
+}
+
+fn text(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", text(cause)),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,320 @@
+//! `clean`: what dead runs have left goes, in the cluster and on the laptop; what lives stays.
+
+use std::time::Duration;
+
+use e2e::{Cluster, DEMO, Kind, LOCAL, Laptop, Running, Snapshot, skip, wait_until};
+
+const URL: &str = "http://tomcat:8080";
+/// As for `recover`, which does not wait for each node either, in seconds.
+const AFTER_DEAD: u64 = 8;
+const NOTHING: &str = "No unavailing kt resource found";
+
+// covers: 7-32
+#[test]
+fn a_dry_run_lists_what_the_real_one_removes_and_the_living_stay() {
+    let (cluster, laptop) = bed("clean");
+    let Some(other) = another_laptop("clean", &cluster) else { return };
+    cluster.kubectl(&["create", "service", "clusterip", "locked", "--tcp=80"]).unwrap();
+    cluster.kubectl(&["create", "deployment", "scaled", "--image=none", "--replicas=0"]).unwrap();
+    cluster.apply(MAY_SCALE);
+    let _locals = [laptop.serve(8080, LOCAL), other.serve(8080, "page of the living")];
+    let mut living = other.ktctl(&["preview", "living", "--expose", "8080"]);
+    living.wait_for("by name 'living'", 30);
+    let before = cluster.snapshot();
+    let _exchange = exchange(&laptop);
+    let _preview = preview(&laptop);
+    die_without_trace(&laptop);
+    age(&cluster, &["tomcat-kt-", "dead"], 600);
+    let lock = format!("kt-lock={}", now() - 181);
+    cluster.kubectl(&["annotate", "service", "locked", &lock]).unwrap();
+    scale_shadow(&cluster, now() - 600);
+    let left = cluster.snapshot();
+
+    let dry = laptop.ktctl(&["clean", "--dryRun"]).wait(20);
+    cluster.snapshot().assert_as(&left);
+    let real = other.ktctl(&["clean"]).wait(30);
+
+    assert_eq!((dry.code, real.code), (0, 0), "{}\n{}", dry.text, real.text);
+    assert_eq!(items(&dry.text), items(&real.text), "{}\n{}", dry.text, real.text);
+    for headline in [
+        "Find 1 exchanged service to recover:",
+        "Find 1 exchanged deployments to recover:",
+        "Find 1 locked services to recover:",
+        "Find 3 unavailing pods to delete:",
+        "Find 2 unavailing service to delete:",
+        "Find 2 unavailing config maps to delete:",
+    ] {
+        assert!(dry.text.contains(headline), "{headline} {}", dry.text);
+    }
+    assert!(items(&dry.text).contains(&"scaled -> 2".to_owned()), "{}", dry.text);
+    assert!(
+        real.text.contains("Deleting 3 unavailing kt pods") && real.text.contains("Done"),
+        "{}",
+        real.text
+    );
+    cluster.wait_for_answer(URL, DEMO, AFTER_DEAD);
+    cluster.wait_for_answer("http://living:8080", "page of the living", 3);
+    let replicas = cluster.object("deployment/scaled").expect("it is there")["spec"]["replicas"].clone();
+    assert_eq!(replicas, 2);
+    cluster.kubectl(&["scale", "deployment", "scaled", "--replicas=0"]).unwrap();
+    Snapshot::wait_until_as(&before.without(&["Deployment/scaled"]), 15, || {
+        cluster.snapshot().without(&["Deployment/scaled"])
+    });
+    let again = laptop.ktctl(&["clean"]).wait(20);
+    assert_eq!(again.code, 0, "{}", again.text);
+    assert!(again.text.contains(NOTHING), "{}", again.text);
+}
+
+#[test]
+fn what_a_killed_run_of_this_laptop_left_goes_at_once_and_of_another_not() {
+    let (cluster, laptop) = bed("ownclean");
+    let Some(other) = another_laptop("ownclean", &cluster) else { return };
+    let (on_laptop, before) = (laptop.snapshot(), cluster.snapshot());
+    let local = laptop.serve(8080, LOCAL);
+    let _exchange = exchange(&laptop);
+    let _preview = preview(&laptop);
+    kill_all(&laptop);
+    let left = cluster.snapshot();
+
+    let others = other.ktctl(&["clean"]).wait(20);
+    cluster.snapshot().assert_as(&left);
+    let alone = laptop.ktctl(&["clean", "--localOnly"]).wait(20);
+    cluster.snapshot().assert_as(&left);
+    let dry = laptop.ktctl(&["clean", "--dryRun"]).wait(20);
+    cluster.snapshot().assert_as(&left);
+    let own = laptop.ktctl(&["clean"]).wait(30);
+
+    assert!(others.text.contains(NOTHING), "{}", others.text);
+    assert!(alone.text.contains("which was killed, has left things in namespace"), "{}", alone.text);
+    assert_eq!((alone.code, dry.code, own.code), (0, 0, 0), "{}\n{}", dry.text, own.text);
+    let all = items(&own.text);
+    assert!(all.contains(&"tomcat".to_owned()) && all.contains(&"dead".to_owned()), "{}", own.text);
+    assert_eq!(items(&dry.text), all, "{}\n{}", dry.text, own.text);
+    cluster.wait_for_answer(URL, DEMO, AFTER_DEAD);
+    Snapshot::wait_until_as(&before, 15, || cluster.snapshot());
+    drop(local);
+    laptop.snapshot().assert_as(&on_laptop);
+}
+
+#[test]
+fn the_threshold_decides_who_is_dead_and_a_short_one_is_warned_of() {
+    let (cluster, laptop) = bed("threshold");
+    let before = cluster.snapshot();
+    let _local = laptop.serve(8080, LOCAL);
+    let _preview = preview(&laptop);
+    die_without_trace(&laptop);
+    age(&cluster, &["dead"], 100);
+
+    let patient = laptop.ktctl(&["clean"]).wait(20);
+    let hasty = laptop.ktctl(&["clean", "--thresholdInMinus", "1"]).wait(20);
+
+    assert!(patient.text.contains(NOTHING) && !patient.text.contains("WRN"), "{}", patient.text);
+    assert!(hasty.text.contains("WRN with --thresholdInMinus 1"), "{}", hasty.text);
+    assert!(items(&hasty.text).contains(&"dead".to_owned()), "{}", hasty.text);
+    Snapshot::wait_until_as(&before, 15, || cluster.snapshot());
+}
+
+#[test]
+fn what_a_right_is_missing_for_stops_nothing_else() {
+    let (cluster, laptop) = bed("cleanrights");
+    let _local = laptop.serve(8080, LOCAL);
+    let _preview = preview(&laptop);
+    die_without_trace(&laptop);
+    age(&cluster, &["dead"], 600);
+    rights(&cluster, r#""pods", "services""#, r#""get", "list", "delete""#);
+
+    let cleaned = laptop.ktctl(&["clean"]).wait(20);
+
+    assert_eq!(cleaned.code, 0, "{}", cleaned.text);
+    assert!(cleaned.text.contains("Deleting 1 unavailing kt pods"), "{}", cleaned.text);
+    assert!(!cleaned.text.contains("config maps"), "the right is still there: {}", cleaned.text);
+    assert!(cluster.object("service/dead").is_none());
+}
+
+#[test]
+fn a_shadow_stays_as_long_as_its_service_can_not_be_put_back() {
+    let (cluster, laptop) = bed("needed");
+    let _local = laptop.serve(8080, LOCAL);
+    let _exchange = exchange(&laptop);
+    die_without_trace(&laptop);
+    age(&cluster, &["tomcat-kt-"], 600);
+    rights(&cluster, r#""pods", "services", "configmaps""#, r#""get", "list", "delete""#);
+
+    let cleaned = laptop.ktctl(&["clean"]).wait(20);
+
+    assert_eq!(cleaned.code, 1, "{}", cleaned.text);
+    assert!(cleaned.text.contains("tomcat stays: "), "{}", cleaned.text);
+    assert!(cleaned.text.contains("stays, callers would meet nobody"), "{}", cleaned.text);
+    // After 15 s the shadow leads to the original pods.
+    cluster.wait_for_answer(URL, DEMO, 20);
+}
+
+#[test]
+fn locally_dead_pid_files_and_old_logs_go_and_nothing_else() {
+    let (cluster, laptop) = bed("local");
+    let before = laptop.snapshot();
+    let local = laptop.serve(8080, LOCAL);
+    let _preview = preview(&laptop);
+    die_without_trace(&laptop);
+    let left = cluster.snapshot();
+    laptop
+        .run(&[
+            "bash",
+            "-c",
+            "mkdir -p ~/.kt/pid; echo 999999 > ~/.kt/pid/connect-999999.pid
+             touch /tmp/kt-young.log; touch -d '25 hours ago' /tmp/kt-old.log",
+        ])
+        .ok();
+
+    let cleaned = laptop.ktctl(&["clean", "--localOnly"]).wait(10);
+    let files = laptop.run(&["bash", "-c", "ls /tmp/kt-* ~/.kt/pid 2>&1"]).text;
+    laptop.run(&["bash", "-c", "rm -r /tmp/kt-young.log ~/.kt"]).ok();
+
+    assert_eq!(cleaned.code, 0, "{}", cleaned.text);
+    assert!(cleaned.text.contains("Not root user, DNS cleanup skipped"), "{}", cleaned.text);
+    assert_eq!(items(&cleaned.text).len(), 2, "{}", cleaned.text);
+    assert!(files.contains("kt-young.log"), "{files}");
+    assert!(!files.contains("kt-old.log") && !files.contains("connect-999999.pid"), "{files}");
+    cluster.snapshot().assert_as(&left);
+    drop(local);
+    laptop.snapshot().assert_as(&before);
+}
+
+// covers: 7-33
+#[test]
+fn as_root_it_puts_the_laptop_back_when_the_helper_was_killed_too() {
+    let (cluster, laptop) = bed("rootclean");
+    let (before, in_cluster) = (laptop.snapshot(), cluster.snapshot());
+    let _connect = laptop.connect(&[]);
+    let running = laptop.sudo_ktctl(&["clean", "--localOnly"]).wait(15);
+    assert!(laptop.get(URL).ok().contains(DEMO), "a living connect was disturbed");
+    // The helper first: it would put all back.
+    let mut processes = laptop.processes("ktctl");
+    processes.sort_by_key(|process| process.user != "root");
+    for process in &processes {
+        laptop.kill9(process);
+    }
+    assert_ne!(laptop.snapshot(), before, "there is nothing to put back");
+
+    let cleaned = laptop.sudo_ktctl(&["clean", "--localOnly"]).wait(15);
+
+    assert!(running.text.contains("DNS cleanup skipped: another connect"), "{}", running.text);
+    assert_eq!(cleaned.code, 0, "{}", cleaned.text);
+    assert!(cleaned.text.contains("A dead run had left"), "{}", cleaned.text);
+    let kt = ["kt folders"]; // the journal, by which the cluster is cleaned below
+    laptop.snapshot().without(&kt).assert_as(&before.without(&kt));
+    assert_eq!(laptop.ktctl(&["clean"]).wait(20).code, 0);
+    laptop.snapshot().assert_as(&before);
+    Snapshot::wait_until_as(&in_cluster, 15, || cluster.snapshot());
+}
+
+/// The names that were listed, in the order they were.
+fn items(text: &str) -> Vec<String> {
+    text.lines().filter_map(|line| line.split_once("INF  * ")).map(|(_, item)| item.to_owned()).collect()
+}
+
+fn exchange(laptop: &Laptop) -> Running {
+    let mut exchange = laptop.ktctl(&["exchange", "tomcat", "--expose", "8080"]);
+    exchange.wait_for("will be redirected to local", 30);
+    exchange
+}
+
+fn preview(laptop: &Laptop) -> Running {
+    let mut preview = laptop.ktctl(&["preview", "dead", "--expose", "8080"]);
+    preview.wait_for("by name 'dead'", 30);
+    preview
+}
+
+fn kill_all(laptop: &Laptop) {
+    for process in laptop.processes("ktctl") {
+        laptop.kill9(&process);
+    }
+}
+
+/// As a laptop that is never switched on again.
+fn die_without_trace(laptop: &Laptop) {
+    kill_all(laptop);
+    laptop.run(&["rm", "-rf", ".kt"]).ok();
+}
+
+/// Writes heartbeats back in time of all objects of ours whose names begin so.
+fn age(cluster: &Cluster, names: &[&str], secs: u64) {
+    let beat = format!("kt-last-heart-beat={}", now() - secs);
+    let list = ["get", "pods,configmaps,services", "-l", "control-by=kt", "-o", "name"];
+    let objects = cluster.kubectl(&list).expect("list what is ours");
+    for object in objects.lines() {
+        let name = object.rsplit('/').next().unwrap_or_default();
+        if names.iter().any(|begin| name.starts_with(begin)) {
+            cluster.kubectl(&["annotate", "--overwrite", object, &beat]).expect("write a heartbeat");
+        }
+    }
+}
+
+/// The right that putting a Deployment back takes; the role for exchange by selector has it not.
+const MAY_SCALE: &str = r#"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: scales}
+rules: [{apiGroups: [apps], resources: [deployments], verbs: [patch]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: scales}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: scales}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: developer}]
+"#;
+
+/// What a dead exchange by scale leaves: its shadow says how many replicas there were.
+fn scale_shadow(cluster: &Cluster, beat: u64) {
+    cluster.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata:
+  name: scaled-kt-exchange-abcde
+  labels: {{control-by: kt, kt-role: shadow-exchange, app: scaled}}
+  annotations: {{kt-config: "app=scaled,replicas=2", kt-last-heart-beat: "{beat}"}}
+spec:
+  securityContext: {{runAsNonRoot: true, seccompProfile: {{type: RuntimeDefault}}}}
+  containers:
+  - name: standalone
+    image: testbed/echo:local
+    imagePullPolicy: Never
+    securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}
+"#
+    ));
+}
+
+/// Leaves the developer these rights only.
+fn rights(cluster: &Cluster, resources: &str, verbs: &str) {
+    let rules = format!(r#"{{"apiGroups": [""], "resources": [{resources}], "verbs": [{verbs}]}}"#);
+    let patch = format!(r#"{{"rules": [{rules}]}}"#);
+    let role = "role/ktctl-all-commands-mini";
+    cluster.kubectl(&["patch", role, "--type=merge", "-p", &patch]).expect("change the role");
+    wait_until("the rights are gone", Duration::from_secs(5), || {
+        cluster.kubectl(&["auth", "can-i", "patch", "services", "--as=developer"]).err()
+    });
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
+    since.expect("the clock is right").as_secs()
+}
+
+/// A namespace, and a plain laptop whose user works in it.
+fn bed(name: &str) -> (Cluster, Laptop) {
+    let cluster = Cluster::new(name);
+    let laptop = Laptop::lease(&cluster);
+    (cluster, laptop)
+}
+
+/// A second one, of another kind: two tests that each hold a plain one and want a second plain
+/// one would wait for each other. `None` where the test bed has no such laptop.
+fn another_laptop(test: &str, cluster: &Cluster) -> Option<Laptop> {
+    let laptop = Laptop::lease_kind(cluster, Kind::Vpn);
+    if laptop.is_none() {
+        skip(test, "the test bed has no laptop of kind Vpn");
+    }
+    laptop
+}
