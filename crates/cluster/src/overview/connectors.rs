@@ -48,17 +48,18 @@ impl Cluster {
         };
         // A shadow Deployment says whose it is, and its pod says nothing.
         let alone = pods.iter().filter(|pod| shadow::is_ours(pod) && pod.owner_references().is_empty());
-        let found = alone.map(connector).chain(deployments.iter().map(connector)).collect();
+        let found = alone.filter_map(connector).chain(deployments.iter().filter_map(connector)).collect();
         Ok(Connectors { found, whole_cluster })
     }
 }
 
-fn connector<K: Resource>(shadow: &K) -> Connector {
+/// Who stands behind a shadow, unless it is on its way out.
+fn connector<K: Resource>(shadow: &K) -> Option<Connector> {
     let annotation = |key| shadow.annotations().get(key).filter(|word| !word.is_empty()).cloned();
-    Connector {
+    shadow.meta().deletion_timestamp.is_none().then(|| Connector {
         namespace: shadow.namespace().unwrap_or_default(),
         user: annotation(marks::USER),
         host: annotation(marks::HOST),
         heartbeat: heartbeat::read(shadow.annotations()),
-    }
+    })
 }
