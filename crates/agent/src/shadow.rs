@@ -132,7 +132,7 @@ impl Shadow {
             Open::Names => names::serve(&self.resolver, asked).await,
             Open::Info => info::tell(&self.resolver, asked).await,
             Open::Listen { .. } => self.ports.listen(&self.resolver, link, asked).await,
-            Open::Arrived { .. } => asked.refuse(&Reason::Unsupported.into()),
+            Open::Arrived { .. } | Open::Rules => asked.refuse(&Reason::Unsupported.into()),
         }
     }
 }

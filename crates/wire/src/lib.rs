@@ -15,6 +15,7 @@ pub mod link;
 pub mod message;
 pub mod mux;
 mod relay;
+pub mod rules;
 
 pub use link::{Carrier, Dialer, Incoming, IncomingQueue, Link, LinkState, Stream};
 pub use message::{Open, Protocol, Reason, Refused, Target};

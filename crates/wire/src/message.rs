@@ -67,6 +67,9 @@ pub enum Open {
         /// The caller.
         peer: SocketAddr,
     },
+    /// Laptop to cluster: the laptop writes a rule set for the router as JSON and finishes; the
+    /// router answers with the generation that it uses now.
+    Rules,
 }
 
 /// Why a stream was refused or has ended early.
@@ -234,6 +237,7 @@ impl Open {
                 out.put_u8(*protocol as u8);
                 put_target(&mut out, &Target::Address(*peer));
             }
+            Open::Rules => out.put_u8(7),
         }
         out.freeze()
     }
@@ -271,6 +275,7 @@ fn decode_open(kind: u8, mut rest: &[u8]) -> Option<Open> {
                 Target::Name(..) => return None,
             }
         }
+        7 => Open::Rules,
         _ => return None,
     })
 }
@@ -342,6 +347,7 @@ mod tests {
                 protocol: Protocol::Udp,
                 peer: "10.244.1.7:4711".parse().expect("address"),
             },
+            Open::Rules,
         ]
     }
 
