@@ -12,13 +12,15 @@ fn main() {
     let folder = env::var_os("KT_AGENT_DIR").map_or_else(|| root.join("target/agent"), PathBuf::from);
     println!("cargo::rerun-if-env-changed=KT_AGENT_DIR");
     println!("cargo::rerun-if-env-changed=TAG");
-    for arch in ["x86_64", "aarch64"] {
-        let program = folder.join(arch).join("shadow");
-        println!("cargo::rerun-if-changed={}", program.display());
-        let bytes = fs::read(&program).unwrap_or_default();
+    for (program, arch) in
+        [("shadow", "x86_64"), ("shadow", "aarch64"), ("router", "x86_64"), ("router", "aarch64")]
+    {
+        let path = folder.join(arch).join(program);
+        println!("cargo::rerun-if-changed={}", path.display());
+        let bytes = fs::read(&path).unwrap_or_default();
         if bytes.is_empty() {
-            println!("cargo::warning=no shadow for {arch} is embedded: run `make build`");
+            println!("cargo::warning=no {program} for {arch} is embedded: run `make build`");
         }
-        fs::write(out.join(format!("shadow-{arch}")), bytes).expect("OUT_DIR is writable");
+        fs::write(out.join(format!("{program}-{arch}")), bytes).expect("OUT_DIR is writable");
     }
 }

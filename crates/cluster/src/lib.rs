@@ -35,6 +35,7 @@ mod cluster;
 pub mod heartbeat;
 pub mod leftovers;
 pub mod marks;
+pub mod mesh;
 pub mod names;
 pub mod overview;
 pub mod preview;

@@ -32,6 +32,10 @@ pub const LOCK_OWNER: &str = "kt-lock-owner";
 pub const HOST: &str = "kt-host";
 /// Annotation: the ports that are exposed, as typed.
 pub const EXPOSE: &str = "kt-expose";
+/// Annotation: the mark by which requests come to a mesh shadow, as `key:value`.
+pub const VERSION_MARK: &str = "kt-version-mark";
+/// Annotation of a router: who gets what, as the router reads it.
+pub const ROUTES: &str = "kt-routes";
 /// Annotation: version of the client which made the object.
 pub const CLIENT_VERSION: &str = "kt-client-version";
 

@@ -25,6 +25,7 @@ pub use self::lock::{Lock, LockWait, Owner};
 
 pub(crate) use self::lock::unlock_patch;
 pub(crate) use self::record::{mark_of, read as read_record, selector as selector_of};
+pub(crate) use self::stuntman::stand_in;
 
 use self::check::Standing;
 use crate::Cluster;
@@ -136,6 +137,27 @@ impl Cluster {
             }
         }
         Err(Error::Busy(service.to_owned()))
+    }
+
+    /// The Service as one that leads to the pods with the labels `ours` by now; nothing when it
+    /// does not.
+    pub(crate) async fn redirected_to(
+        &self,
+        service: &str,
+        ours: &BTreeMap<String, String>,
+    ) -> Result<Option<Redirected>, Error> {
+        let read = self.service(service).await?;
+        let recorded = record::read(&read).and_then(Result::ok);
+        let Some(original) = recorded.filter(|_| selector_of(&read) == *ours) else { return Ok(None) };
+        let stuntman = self.service_if_any(&crate::names::stuntman(service)).await?;
+        Ok(Some(Redirected {
+            service: service.to_owned(),
+            uid: read.uid().unwrap_or_default(),
+            original,
+            ours: ours.clone(),
+            stuntman: stuntman.as_ref().map(ResourceExt::name_any),
+            stuntman_uid: stuntman.and_then(|stuntman| stuntman.uid()),
+        }))
     }
 
     /// Puts the Service back, if it still leads to us, and removes the stuntman.

@@ -23,7 +23,7 @@ pub use self::borrow::Image;
 pub use self::failure::{Error, Failure};
 pub use self::plan::{Adjustments, Arch};
 pub use self::refusal::Adjustment;
-pub use self::wanted::{Programs, Quota, ShadowPort, ShadowWanted};
+pub use self::wanted::{FOLLOWED, Programs, Quota, ShadowPort, ShadowWanted};
 
 use self::plan::Place;
 use crate::Cluster;

@@ -11,7 +11,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 pub use self::expose::{BadExpose, Expose};
-pub use self::ports::{Exposed, NoSuchPort, shadow_ports};
+pub use self::ports::{Exposed, NoSuchPort, ServedPort, shadow_ports};
 
 use crate::Cluster;
 use crate::api::ApiError;
@@ -108,6 +108,11 @@ impl Target {
     /// The ports of the Service that `asked` means.
     pub fn resolve(&self, asked: &[Expose]) -> Result<Vec<Exposed>, NoSuchPort> {
         ports::resolve(&self.as_read, &self.pods, asked)
+    }
+
+    /// All ports of the Service.
+    pub fn ports(&self) -> Result<Vec<ServedPort>, NoSuchPort> {
+        ports::all(&self.as_read, &self.pods)
     }
 }
 

@@ -68,7 +68,12 @@ pub(crate) async fn in_cluster(
 }
 
 /// Names the commands that undo what a run has left in its cluster.
-pub(crate) fn say_remaining(Status { namespace, shadows, redirected, previewed, .. }: &Status) {
+pub(crate) fn say_remaining(status: &Status) {
+    let Status { namespace, shadows, redirected, previewed, meshed, .. } = status;
+    if let Some(meshed) = meshed {
+        let service = &meshed.service;
+        warn!(">> end every mesh of the service by: ktctl -n {namespace} recover {service}");
+    }
     if let Some((service, _)) = redirected {
         warn!(">> put the service back by: ktctl -n {namespace} recover {service}");
     }

@@ -97,6 +97,8 @@ pub(crate) enum Command {
     Connect(Connect),
     /// Have the cluster call a program on this laptop instead of a service
     Exchange(Exchange),
+    /// Have requests with a mark come to this laptop, and all others go on to the service
+    Mesh(Mesh),
     /// Let the cluster call a program on this laptop by a new service
     Preview(Preview),
     /// Put a service back as it was before somebody exchanged it
@@ -180,6 +182,35 @@ pub(crate) struct Preview {
     /// Reachable from outside of the cluster, too: a service of type LoadBalancer
     #[arg(long)]
     pub(crate) external: bool,
+    /// Do not demand that something listens on the local ports
+    #[arg(long)]
+    pub(crate) skip_port_checking: bool,
+}
+
+/// `ktctl mesh`
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "camelCase")]
+pub(crate) struct Mesh {
+    /// A service, or service/NAME, svc/NAME, deployment/NAME, deploy/NAME
+    #[arg(value_name = "TARGET", num_args = 0..)]
+    pub(crate) targets: Vec<String>,
+    /// Ports, as LOCAL or LOCAL:REMOTE, e.g. 8080 or 7001,8080:80
+    #[arg(long, value_name = "PORTS", value_parser = ports())]
+    pub(crate) expose: Option<Ports>,
+    /// auto: a router tells requests apart; manual: only a pod with a label, for rules of your own
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    pub(crate) mode: String,
+    /// The mark as VALUE, KEY: or KEY:VALUE [default: version:<random>]
+    #[arg(long, value_name = "MARK")]
+    pub(crate) version_mark: Option<String>,
+    /// What requests must have instead of the mark; repeat it for several conditions. E.g.
+    /// header:NAME=V, header:NAME^=PREFIX, header:NAME~=REGEX, cookie:NAME=V, path:/PREFIX,
+    /// baggage:KEY=V, tracestate:KEY=V
+    #[arg(long = "match", value_name = "RULE")]
+    pub(crate) rules: Vec<String>,
+    /// Image of the router [default: none is needed, as for the shadow]
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) router_image: Option<String>,
     /// Do not demand that something listens on the local ports
     #[arg(long)]
     pub(crate) skip_port_checking: bool,

@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::cleanup;
+use crate::mesh::router;
 use crate::run::Status;
 
 /// How long the leftovers of one run may take; its cluster may be gone for good.
@@ -83,6 +84,9 @@ async fn undo(status: &Status) -> anyhow::Result<()> {
     if let Some((service, ours)) = &status.redirected {
         cluster.restore_service(service, ours).await?;
         sleep(SETTLE).await;
+    }
+    if let Some(meshed) = &status.meshed {
+        router::leave(&cluster, &meshed.service, &meshed.route, &meshed.mark).await?;
     }
     if let Some((service, ours)) = &status.previewed {
         cluster.remove_preview(service, ours).await?;

@@ -12,6 +12,7 @@ mod failure;
 mod heartbeat;
 mod inbound;
 mod leftovers;
+mod mesh;
 mod names;
 mod outbound;
 mod preview;
@@ -72,6 +73,7 @@ fn start(global: &Global, command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Connect(ask) => connect::check(ask)?,
         Command::Exchange(ask) => drop(exchange::check(ask)?),
+        Command::Mesh(ask) => drop(mesh::check(ask)?),
         Command::Preview(ask) => drop(preview::check(ask)?),
         Command::Recover(ask) => drop(recover::check(ask)?),
         Command::Birdseye(ask) => drop(birdseye::check(ask)?),
@@ -112,6 +114,7 @@ async fn carry_out(global: &Global, command: &Command, helper: Option<Spawned>) 
     match command {
         Command::Connect(ask) => connect::run(global, ask, helper, triggers).await,
         Command::Exchange(ask) => exchange::run(global, ask, triggers).await,
+        Command::Mesh(ask) => mesh::run(global, ask, triggers).await,
         Command::Preview(ask) => preview::run(global, ask, triggers).await,
         Command::Recover(ask) => recover::run(global, ask).await,
         Command::Clean(ask) => clean::run(global, ask, helper, triggers).await,

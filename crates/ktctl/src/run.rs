@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::cli::Global;
+use crate::mesh::Joined;
 use crate::tasks::Tasks;
 
 /// A run. Dropping it removes its files.
@@ -99,12 +100,29 @@ pub(crate) struct Status {
     pub(crate) redirected: Option<(String, BTreeMap<String, String>)>,
     /// A Service that did not exist before, and what it was made to select.
     pub(crate) previewed: Option<(String, BTreeMap<String, String>)>,
+    /// A Service whose router this run has joined.
+    pub(crate) meshed: Option<Meshed>,
+    /// A shadow that was made a pod of a Service.
+    pub(crate) joined: Option<Joined>,
+}
+
+/// A Service whose router a run has joined.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Meshed {
+    pub(crate) service: String,
+    /// The route in the router.
+    pub(crate) route: String,
+    /// What the Service was led to.
+    pub(crate) mark: BTreeMap<String, String>,
 }
 
 impl Status {
     /// Has nothing been made yet?
     pub(crate) fn is_empty(&self) -> bool {
-        self.shadows.is_empty() && self.redirected.is_none() && self.previewed.is_none()
+        self.shadows.is_empty()
+            && self.redirected.is_none()
+            && self.previewed.is_none()
+            && self.meshed.is_none()
     }
 }
 
@@ -160,6 +178,16 @@ impl Journal {
 
     pub(crate) fn note_preview(&self, service: &str, ours: &BTreeMap<String, String>) {
         self.note(|status| status.previewed = Some((service.into(), ours.clone())));
+    }
+
+    pub(crate) fn note_mesh(&self, service: &str, route: &str, mark: &BTreeMap<String, String>) {
+        let (service, route, mark) = (service.into(), route.into(), mark.clone());
+        self.note(|status| status.meshed = Some(Meshed { service, route, mark }));
+    }
+
+    pub(crate) fn note_joined(&self, shadow: &str, labels: &BTreeMap<String, String>) {
+        let (shadow, labels) = (shadow.into(), labels.clone());
+        self.note(|status| status.joined = Some(Joined { shadow, labels }));
     }
 
     fn note(&self, what: impl FnOnce(&mut Status)) {

@@ -25,6 +25,12 @@ const PROGRAMS: Programs = Programs {
     aarch64: include_bytes!(concat!(env!("OUT_DIR"), "/shadow-aarch64")),
 };
 
+/// The router, likewise.
+pub(crate) const ROUTER: Programs = Programs {
+    x86_64: include_bytes!(concat!(env!("OUT_DIR"), "/router-x86_64")),
+    aarch64: include_bytes!(concat!(env!("OUT_DIR"), "/router-aarch64")),
+};
+
 /// Where the shadow waits for us, unless a caller's port is the same.
 const PORTS: [u16; 2] = [17617, 17618];
 

@@ -26,6 +26,14 @@ pub enum Occupied {
         /// The Service.
         service: String,
     },
+    /// Somebody exchanges it, and it was to be meshed.
+    #[error("another user ({user}) is exchanging service '{service}', cannot apply mesh")]
+    MeshExchanged {
+        /// The Service.
+        service: String,
+        /// Who.
+        user: String,
+    },
     /// Its record leads nowhere.
     #[error(
         "service '{service}' in invalid status, please manually remove kt-selector annotation before exchange"

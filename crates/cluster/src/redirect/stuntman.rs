@@ -18,6 +18,11 @@ type Selector = BTreeMap<String, String>;
 
 /// The stuntman of a Service which selects (or did) the pods of `selector`.
 fn plan(service: &Service, selector: Option<&Selector>, now: i64) -> Service {
+    stand_in(service, &names::stuntman(&service.name_any()), selector, now)
+}
+
+/// A Service with the ports of another one, and other pods behind it.
+pub(crate) fn stand_in(service: &Service, name: &str, selector: Option<&Selector>, now: i64) -> Service {
     let original = service.spec.clone().unwrap_or_default();
     let ports = original.ports.unwrap_or_default();
     let spec = ServiceSpec {
@@ -28,7 +33,7 @@ fn plan(service: &Service, selector: Option<&Selector>, now: i64) -> Service {
         ..ServiceSpec::default()
     };
     let metadata = ObjectMeta {
-        name: Some(names::stuntman(&service.name_any())),
+        name: Some(name.to_owned()),
         namespace: service.namespace(),
         labels: Some([(marks::CONTROL_BY.to_owned(), marks::KT.to_owned())].into()),
         annotations: Some([(marks::HEARTBEAT.to_owned(), now.to_string())].into()),

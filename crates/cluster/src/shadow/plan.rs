@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort, EnvVar,
-    LocalObjectReference, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSecurityContext,
-    PodSpec, PreferredSchedulingTerm, ResourceRequirements, SeccompProfile, SecurityContext, Sysctl, Volume,
+    Affinity, Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort,
+    DownwardAPIVolumeFile, DownwardAPIVolumeSource, EnvVar, LocalObjectReference, NodeAffinity,
+    NodeSelectorRequirement, NodeSelectorTerm, ObjectFieldSelector, Pod, PodSecurityContext, PodSpec,
+    PreferredSchedulingTerm, ResourceRequirements, SeccompProfile, SecurityContext, Sysctl, Volume,
     VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -15,7 +16,7 @@ use kube::core::ObjectMeta;
 use super::borrow::Image;
 use super::failure::Error;
 use super::refusal::Adjustment;
-use super::wanted::{Quota, ShadowWanted};
+use super::wanted::{FOLLOWED, Quota, ShadowWanted};
 use crate::marks::{self, Role};
 
 /// The container's name in every helper pod of every client.
@@ -23,8 +24,9 @@ const CONTAINER: &str = "standalone";
 
 /// Where a carried program lies, and the volume it comes from.
 const FOLDER: &str = "/kt";
-const PROGRAM: &str = "shadow";
 const VOLUME: &str = "program";
+/// The volume of an annotation that is followed.
+const FOLLOWED_VOLUME: &str = "followed";
 
 /// Nobody in particular; the user of distroless images, and of ours.
 const USER: i64 = 65532;
@@ -32,6 +34,8 @@ const USER: i64 = 65532;
 /// How long (seconds) a shadow may take to end: callers who wait for a laptop that is away are then
 /// served by the original pods. It ends at once when there are none.
 const GRACE: i64 = 5;
+/// The same for a router: requests under way come to their end.
+const ROUTER_GRACE: i64 = 15;
 
 /// The least that any program of ours needs, said only where a quota demands a number.
 const LEAST: (&str, &str) = ("50m", "64Mi");
@@ -152,7 +156,7 @@ pub(super) fn config_map(wanted: &ShadowWanted, place: &Place) -> Result<Option<
         ])),
         ..ObjectMeta::default()
     };
-    let data = BTreeMap::from([(PROGRAM.to_owned(), ByteString(program.to_vec()))]);
+    let data = BTreeMap::from([(wanted.program.to_owned(), ByteString(program.to_vec()))]);
     Ok(Some(ConfigMap { metadata, binary_data: Some(data), ..ConfigMap::default() }))
 }
 
@@ -195,12 +199,12 @@ fn words<const N: usize>(pairs: [(&str, String); N]) -> BTreeMap<String, String>
 fn spec(wanted: &ShadowWanted, place: &Place) -> PodSpec {
     PodSpec {
         containers: vec![container(wanted, place)],
-        volumes: place.arch.map(|_| vec![volume(wanted)]),
+        volumes: volumes(wanted, place),
         security_context: Some(pod_security(wanted, place)),
         service_account_name: wanted.service_account.clone(),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
-        termination_grace_period_seconds: Some(GRACE),
+        termination_grace_period_seconds: Some(grace(wanted.role)),
         image_pull_secrets: pull_secrets(wanted, &place.image),
         node_selector: node_selector(wanted, place.arch),
         affinity: affinity(&place.image),
@@ -215,7 +219,7 @@ fn container(wanted: &ShadowWanted, place: &Place) -> Container {
         name: CONTAINER.to_owned(),
         image: Some(place.image.name().to_owned()),
         image_pull_policy: Some(pull.to_owned()),
-        command: carried.then(|| vec![format!("{FOLDER}/{PROGRAM}")]),
+        command: carried.then(|| vec![format!("{FOLDER}/{}", wanted.program)]),
         args: (!wanted.args.is_empty()).then(|| wanted.args.clone()),
         env: env(wanted),
         ports: ports(wanted),
@@ -228,25 +232,58 @@ fn container(wanted: &ShadowWanted, place: &Place) -> Container {
             read_only_root_filesystem: Some(true),
             ..SecurityContext::default()
         }),
-        volume_mounts: carried.then(|| {
-            vec![VolumeMount {
-                name: VOLUME.to_owned(),
-                mount_path: FOLDER.to_owned(),
-                read_only: Some(true),
-                ..VolumeMount::default()
-            }]
-        }),
+        volume_mounts: mounts(wanted, place),
         ..Container::default()
     }
 }
 
-fn volume(wanted: &ShadowWanted) -> Volume {
-    let source = ConfigMapVolumeSource {
-        name: wanted.name.clone(),
-        default_mode: Some(0o555),
-        ..ConfigMapVolumeSource::default()
+fn grace(role: Role) -> i64 {
+    if role == Role::Router { ROUTER_GRACE } else { GRACE }
+}
+
+/// The carried program, and the annotation that is followed.
+fn volumes(wanted: &ShadowWanted, place: &Place) -> Option<Vec<Volume>> {
+    let program = place.arch.map(|_| {
+        let source = ConfigMapVolumeSource {
+            name: wanted.name.clone(),
+            default_mode: Some(0o555),
+            ..ConfigMapVolumeSource::default()
+        };
+        Volume { name: VOLUME.to_owned(), config_map: Some(source), ..Volume::default() }
+    });
+    let followed = wanted.follows.map(|annotation| {
+        let field = ObjectFieldSelector {
+            field_path: format!("metadata.annotations['{annotation}']"),
+            ..ObjectFieldSelector::default()
+        };
+        let file = DownwardAPIVolumeFile {
+            path: followed().1.to_owned(),
+            field_ref: Some(field),
+            ..DownwardAPIVolumeFile::default()
+        };
+        let source = DownwardAPIVolumeSource { items: Some(vec![file]), ..Default::default() };
+        Volume { name: FOLLOWED_VOLUME.to_owned(), downward_api: Some(source), ..Volume::default() }
+    });
+    let volumes: Vec<Volume> = program.into_iter().chain(followed).collect();
+    (!volumes.is_empty()).then_some(volumes)
+}
+
+fn mounts(wanted: &ShadowWanted, place: &Place) -> Option<Vec<VolumeMount>> {
+    let mount = |name: &str, path: &str| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
     };
-    Volume { name: VOLUME.to_owned(), config_map: Some(source), ..Volume::default() }
+    let program = place.arch.map(|_| mount(VOLUME, FOLDER));
+    let mounts: Vec<VolumeMount> =
+        program.into_iter().chain(wanted.follows.map(|_| mount(FOLLOWED_VOLUME, followed().0))).collect();
+    (!mounts.is_empty()).then_some(mounts)
+}
+
+/// Folder and name of the file.
+fn followed() -> (&'static str, &'static str) {
+    FOLLOWED.rsplit_once('/').unwrap_or_default()
 }
 
 fn env(wanted: &ShadowWanted) -> Option<Vec<EnvVar>> {

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::marks::{Config, Role};
 
+/// Where a program finds the annotation that it follows.
+pub const FOLLOWED: &str = "/kt-followed/value";
+
 /// A shadow as a command wants it.
 #[derive(Clone, Debug)]
 pub struct ShadowWanted {
@@ -31,6 +34,10 @@ pub struct ShadowWanted {
     pub image: Option<String>,
     /// The program, for a borrowed image.
     pub programs: Programs,
+    /// The program's name.
+    pub program: &'static str,
+    /// An annotation of the pod which the program follows as the file [`FOLLOWED`].
+    pub follows: Option<&'static str>,
     /// Arguments of the program.
     pub args: Vec<String>,
     /// Its environment.
@@ -70,6 +77,8 @@ impl ShadowWanted {
             client_version: String::new(),
             image: None,
             programs,
+            program: "shadow",
+            follows: None,
             args: Vec::new(),
             env: Vec::new(),
             borrow_from: BTreeMap::new(),

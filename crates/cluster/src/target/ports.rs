@@ -54,6 +54,35 @@ pub(super) fn resolve(service: &Service, pods: &[Pod], asked: &[Expose]) -> Resu
     asked.iter().map(|expose| choose(&ports, &service.name_any(), expose)).collect()
 }
 
+/// Every port of a Service as its callers and its pods know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedPort {
+    /// Of the Service.
+    pub service: u16,
+    /// Of the pods.
+    pub pod: u16,
+    /// The target port's name, where the Service uses one.
+    pub name: Option<String>,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// What is said to be spoken there: `appProtocol`, else the port's name.
+    pub speaks: Option<String>,
+}
+
+/// All ports of the Service.
+pub(super) fn all(service: &Service, pods: &[Pod]) -> Result<Vec<ServedPort>, NoSuchPort> {
+    let ports = service.spec.as_ref().and_then(|spec| spec.ports.clone()).unwrap_or_default();
+    let served = ports.iter().map(|port| {
+        let speaks = port.app_protocol.clone().or_else(|| port.name.clone());
+        let Port { service: own, target, name, protocol } = Port::read(port, pods);
+        let unnamed =
+            || NoSuchPort::Unnamed { name: name.clone().unwrap_or_default(), service: service.name_any() };
+        let pod = target.ok_or_else(unnamed)?;
+        Ok(ServedPort { service: own, pod, name, protocol, speaks })
+    });
+    served.collect()
+}
+
 fn choose(ports: &[Port], service: &str, asked: &Expose) -> Result<Exposed, NoSuchPort> {
     let fits = |port: &&Port| !asked.udp || port.protocol == "UDP";
     let by_target = ports.iter().filter(fits).find(|port| port.target == Some(asked.cluster));

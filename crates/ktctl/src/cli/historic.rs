@@ -26,6 +26,7 @@ const RENAMED: &[(&str, &str)] = &[
     ("method", "mode"),
     ("proxy", "proxyPort"),
     ("cidr", "includeIps"),
+    ("version-label", "versionMark"),
     ("disableDNS", "dnsMode=none"),
 ];
 

@@ -1,0 +1,260 @@
+//! A meshed Service: its router, and the Services of those who joined.
+//!
+//! Who gets what stands in an annotation of the router's pod, as text which only the router and the
+//! laptops read. It changes by patches that name the version they are for, so of two laptops that
+//! change it at the same time one has to look again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use tokio::time::{sleep, timeout};
+
+use crate::Cluster;
+use crate::api::ApiError;
+use crate::heartbeat::{self, Kind, ObjectRef};
+use crate::redirect::{self, Occupied, Redirected};
+use crate::{marks, names};
+
+/// How long what is on its way out is waited for, and how often it is looked at.
+const GONE_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Why a Service is not meshed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody has the same mark, and lives.
+    #[error("Another user is meshing service '{service}' via version '{mark}', {advice}")]
+    Taken {
+        /// The Service.
+        service: String,
+        /// The value of the mark.
+        mark: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// What a dead run has left does not go away.
+    #[error("{0} is on its way out and does not come to its end")]
+    Lingers(String),
+    /// The Service can not be redirected.
+    #[error(transparent)]
+    Redirect(#[from] redirect::Error),
+    /// The API server refused.
+    #[error("{deed} {name}")]
+    Api {
+        /// What was done, e.g. `reading pod`.
+        deed: &'static str,
+        /// To which object.
+        name: String,
+        /// Why not.
+        source: ApiError,
+    },
+}
+
+/// A router that runs.
+#[derive(Clone, Debug)]
+pub struct Router {
+    /// Its pod, and its config map if it has one.
+    pub name: String,
+    /// The pod's uid.
+    pub uid: String,
+    /// The labels by which the Service selects it.
+    pub mark: BTreeMap<String, String>,
+    /// Who gets what; nothing when it is not one of ours.
+    pub routes: Option<String>,
+    version: Option<String>,
+}
+
+impl Router {
+    /// What its users keep alive.
+    pub fn objects(&self) -> Vec<ObjectRef> {
+        let pod = ObjectRef::new(Kind::Pod, &self.name, &self.uid);
+        vec![pod, ObjectRef::new(Kind::ConfigMap, &self.name, "")]
+    }
+
+    fn read(pod: &Pod) -> Router {
+        let mut mark = pod.labels().clone();
+        mark.retain(|key, _| key == marks::ROLE || key == marks::TARGET);
+        Router {
+            name: pod.name_any(),
+            uid: pod.uid().unwrap_or_default(),
+            mark,
+            routes: pod.annotations().get(marks::ROUTES).cloned(),
+            version: pod.resource_version(),
+        }
+    }
+}
+
+/// The Service of one who joined, as it is wanted.
+#[derive(Clone, Debug)]
+pub struct MeshWanted {
+    /// The Service that is meshed.
+    pub service: String,
+    /// Name of the new one.
+    pub name: String,
+    /// `key:value`, for people and other clients.
+    pub mark: String,
+    /// Login name of the developer.
+    pub user: String,
+    /// The labels by which the shadow is selected.
+    pub ours: BTreeMap<String, String>,
+}
+
+impl Cluster {
+    /// May this Service be meshed? Fails with who is there, in the words for the user. That others
+    /// mesh it is no obstacle.
+    pub async fn check_meshable(&self, service: &str) -> Result<(), Error> {
+        match self.check_redirectable(service).await {
+            Err(redirect::Error::Occupied(Occupied::Meshed { .. })) => Ok(()),
+            Err(redirect::Error::Occupied(Occupied::Exchanged { service, user })) => {
+                Err(redirect::Error::from(Occupied::MeshExchanged { service, user }).into())
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Sees to it that `name` is free for the version `mark` of `service`: what a dead run has left
+    /// is removed, a living one is an error.
+    pub async fn free_version(
+        &self,
+        service: &str,
+        name: &str,
+        mark: &str,
+        is_random: bool,
+    ) -> Result<(), Error> {
+        let services: Api<Service> = self.objects();
+        let there = services.get_opt(name).await.map_err(api("reading service", name))?;
+        let Some(there) = there else { return self.wait_until_gone(name).await };
+        let advice = match is_random {
+            true => "please retry or use '--versionMark' parameter to spcify an uniq one",
+            false => "please specify a different version mark",
+        };
+        let stale = i64::try_from(self.settings().stale.as_secs()).unwrap_or(i64::MAX);
+        let lives = heartbeat::read(there.annotations()).is_none_or(|beat| self.time() - beat <= stale);
+        if lives || there.labels().get(marks::CONTROL_BY).map(String::as_str) != Some(marks::KT) {
+            let (service, mark) = (service.to_owned(), mark.to_owned());
+            return Err(Error::Taken { service, mark, advice });
+        }
+        let deleted = services.delete(name, &DeleteParams::default()).await;
+        deleted.map(drop).map_err(api("deleting service", name))?;
+        self.delete_shadow(name).await.map_err(|source| refused("deleting pod", name, source))?;
+        self.wait_until_gone(name).await
+    }
+
+    /// The router of a Service, once one that ends has ended; nothing when there is none, and
+    /// nothing when the one there is dead: that one is removed.
+    pub async fn find_router(&self, service: &str) -> Result<Option<Router>, Error> {
+        let name = names::router(service);
+        let Some(pod) = self.pod_if_any(&name).await? else { return Ok(None) };
+        let stale = i64::try_from(self.settings().stale.as_secs()).unwrap_or(i64::MAX);
+        let dead = heartbeat::read(pod.annotations()).is_some_and(|beat| self.time() - beat > stale);
+        if pod.metadata.deletion_timestamp.is_none() && !dead {
+            return Ok(Some(Router::read(&pod)));
+        }
+        if dead {
+            self.remove_router(service).await?;
+        }
+        self.wait_until_gone(&name).await?;
+        Ok(None)
+    }
+
+    /// Writes who gets what, and how many there are; false when somebody else has changed it since
+    /// the router was read.
+    pub async fn write_routes(&self, router: &Router, routes: &str, count: usize) -> Result<bool, Error> {
+        let annotations = json!({marks::ROUTES: routes, marks::REF_COUNT: count.to_string()});
+        let patch = json!({"metadata": {
+            "uid": router.uid, "resourceVersion": router.version, "annotations": annotations,
+        }});
+        let pods: Api<Pod> = self.objects();
+        let patched = pods.patch(&router.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        match patched.map_err(ApiError::from) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_conflict() => Ok(false),
+            Err(source) => Err(refused("changing pod", &router.name, source)),
+        }
+    }
+
+    /// Deletes the router's pod and config map. Content when they are gone.
+    pub async fn remove_router(&self, service: &str) -> Result<(), Error> {
+        let name = names::router(service);
+        self.delete_shadow(&name).await.map_err(|source| refused("deleting pod", &name, source))
+    }
+
+    /// Makes the Service of one who joins, with the ports of the meshed one. Cancel safety: it may be
+    /// there; [`Cluster::remove_preview`] undoes it.
+    pub async fn make_version(&self, wanted: &MeshWanted) -> Result<ObjectRef, Error> {
+        let services: Api<Service> = self.objects();
+        let meshed = services.get(&wanted.service).await.map_err(api("reading service", &wanted.service))?;
+        let mut planned = redirect::stand_in(&meshed, &wanted.name, Some(&wanted.ours), self.time());
+        let told = [(marks::USER, &wanted.user), (marks::VERSION_MARK, &wanted.mark)];
+        let annotations = planned.metadata.annotations.get_or_insert_default();
+        annotations.extend(told.map(|(key, value)| (key.to_owned(), value.clone())));
+        let made = services.create(&PostParams::default(), &planned).await;
+        let made = made.map_err(api("creating service", &wanted.name))?;
+        Ok(ObjectRef::new(Kind::Service, &wanted.name, &made.uid().unwrap_or_default()))
+    }
+
+    /// Does a Service of this name exist, made by a `ktctl` that lives?
+    pub async fn is_version_alive(&self, name: &str) -> Result<bool, Error> {
+        let services: Api<Service> = self.objects();
+        let there = services.get_opt(name).await.map_err(api("reading service", name))?;
+        let stale = i64::try_from(self.settings().stale.as_secs()).unwrap_or(i64::MAX);
+        let lives = |there: &Service| {
+            heartbeat::read(there.annotations()).is_none_or(|beat| self.time() - beat <= stale)
+        };
+        Ok(there.as_ref().is_some_and(lives))
+    }
+
+    /// Leads the Service to the router, unless it does already.
+    ///
+    /// Cancel safety: as [`Cluster::redirect`].
+    pub async fn lead_to_router(
+        &self,
+        service: &str,
+        mark: &BTreeMap<String, String>,
+    ) -> Result<Redirected, Error> {
+        match self.redirected_to(service, mark).await? {
+            Some(redirected) => Ok(redirected),
+            None => Ok(self.redirect(service, mark).await?),
+        }
+    }
+
+    /// Adds labels to a pod, so that Services may find it; with nothing as a value they go.
+    pub async fn label_pod(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, Option<String>>,
+    ) -> Result<(), Error> {
+        let pods: Api<Pod> = self.objects();
+        let patch = json!({"metadata": {"labels": labels}});
+        let patched = pods.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        patched.map(drop).map_err(api("changing pod", name))
+    }
+
+    async fn pod_if_any(&self, name: &str) -> Result<Option<Pod>, Error> {
+        let pods: Api<Pod> = self.objects();
+        pods.get_opt(name).await.map_err(api("reading pod", name))
+    }
+
+    async fn wait_until_gone(&self, pod: &str) -> Result<(), Error> {
+        let gone = async {
+            while self.pod_if_any(pod).await?.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some()) {
+                sleep(LOOK_EVERY).await;
+            }
+            Ok(())
+        };
+        timeout(GONE_WITHIN, gone).await.unwrap_or_else(|_| Err(Error::Lingers(format!("pod {pod}"))))
+    }
+}
+
+fn api(deed: &'static str, name: &str) -> impl FnOnce(kube::Error) -> Error {
+    let name = name.to_owned();
+    move |source| Error::Api { deed, name, source: source.into() }
+}
+
+fn refused(deed: &'static str, name: &str, source: ApiError) -> Error {
+    Error::Api { deed, name: name.to_owned(), source }
+}

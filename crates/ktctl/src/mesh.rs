@@ -1,0 +1,380 @@
+//! `ktctl mesh`: requests with a mark come to this laptop, all others go on to the original pods.
+//!
+//! In mode auto a router stands before the service, which everybody who meshes it shares. In mode
+//! manual the shadow is one more pod of the service, for rules that somebody else makes.
+
+mod manual;
+mod mark;
+pub(crate) mod router;
+
+pub(crate) use manual::Joined;
+
+use std::time::Duration;
+
+use kt_cluster::heartbeat::ObjectRef;
+use kt_cluster::leftovers::SETTLE;
+use kt_cluster::marks::Role;
+use kt_cluster::mesh::{MeshWanted, Router};
+use kt_cluster::redirect::{GuardEnd, GuardEvent, Lock, Owner, Redirected};
+use kt_cluster::shadow::{Shadow, ShadowWanted};
+use kt_cluster::target::{Exposed, Target, TargetName, shadow_ports};
+use kt_cluster::{Cluster, names};
+use kt_host::home::{host_name, user_name};
+use kt_host::shutdown::Triggers;
+use kt_wire::rules::{MatchRule, Route};
+use kt_wire::{IncomingQueue, Link};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::cli::{Global, Mesh, Ports};
+use crate::failure::Usage;
+use crate::inbound::deliver::Delivery;
+use crate::inbound::{self, Inbound};
+use crate::mesh::mark::Mark;
+use crate::run::{Journal, Journals, Run};
+use crate::shadow::{self, Keeper};
+use crate::tasks::Tasks;
+use crate::{cleanup, heartbeat, leftovers, report};
+
+/// The pause before another try to stand in the router again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// What a command line means.
+pub(crate) struct Asked<'a> {
+    target: &'a str,
+    ports: &'a Ports,
+    mark: Mark,
+    rules: Vec<MatchRule>,
+    is_manual: bool,
+}
+
+/// What was made and has to be undone.
+#[derive(Default)]
+struct Made {
+    cluster: Option<(Cluster, Journal)>,
+    lock: Option<Lock>,
+    shadow: Option<Keeper>,
+    inbound: Option<Inbound>,
+    guards: Tasks,
+}
+
+/// Checks what can be checked before anything is touched.
+pub(crate) fn check(ask: &Mesh) -> Result<Asked<'_>, Usage> {
+    let target = match &ask.targets[..] {
+        [] => return Err(Usage("name of service to mesh is required".into())),
+        [target] => target,
+        many => {
+            let text = format!("too many service names are spcified ({}), should be one", many.join(","));
+            return Err(Usage(text));
+        }
+    };
+    let is_manual = match ask.mode.as_str() {
+        "auto" => false,
+        "manual" => true,
+        other => {
+            let text = format!("invalid mesh method '{other}', supportted are auto, manual");
+            return Err(Usage(text));
+        }
+    };
+    let missing = || Usage("--expose is required, e.g. --expose 8080 or --expose 8080:80".into());
+    let ports = ask.expose.as_ref().ok_or_else(missing)?;
+    if let Some(udp) = ports.pairs.iter().find(|pair| pair.udp) {
+        return Err(Usage(format!(
+            "port {}/udp can not be meshed, requests are told apart by HTTP",
+            udp.cluster
+        )));
+    }
+    if is_manual && !ask.rules.is_empty() {
+        return Err(Usage("--match is for mode auto, in mode manual your mesh has the rules".into()));
+    }
+    let mark = Mark::parse(ask.version_mark.as_deref().unwrap_or_default())?;
+    let rules: Result<Vec<MatchRule>, _> = ask.rules.iter().map(|rule| MatchRule::parse(rule)).collect();
+    let mut rules = rules.map_err(|bad| Usage(bad.to_string()))?;
+    if rules.is_empty() {
+        rules.push(mark.rule());
+    }
+    Ok(Asked { target, ports, mark, rules, is_manual })
+}
+
+/// Runs until something ends it, and puts the service back if nobody else meshes it.
+pub(crate) async fn run(global: &Global, ask: &Mesh, triggers: Triggers) -> anyhow::Result<()> {
+    let mut run = Run::begin("mesh", triggers)?;
+    let mut made = Made::default();
+    let (tasks, journals) = (run.tasks.clone(), run.journals());
+    let started = run.unless_ended(start(global, ask, &mut made, &tasks, &journals)).await;
+    let end = match started {
+        Ok(()) => run.ended().await,
+        Err(end) => end,
+    };
+    let outcome = end.say();
+    let is_undone = undo(&mut run, made).await;
+    outcome.and(cleanup::outcome(is_undone).map_err(Into::into))
+}
+
+async fn start(
+    global: &Global,
+    ask: &Mesh,
+    made: &mut Made,
+    tasks: &Tasks,
+    journals: &Journals,
+) -> anyhow::Result<()> {
+    let asked = check(ask)?;
+    if !ask.skip_port_checking {
+        inbound::check_ports(&asked.ports.pairs).await?;
+    }
+    let cluster = crate::access(global).await?;
+    let journal = journals.open(global, &cluster)?;
+    made.cluster = Some((cluster.clone(), journal.clone()));
+    leftovers::of_this_laptop().await;
+    info!("Using {} mode", ask.mode);
+    let target = cluster.find_target(&TargetName::parse(asked.target)?).await?;
+    if let Some(deployment) = &target.deployment {
+        info!("deployment '{deployment}' is reached by service '{}', which is meshed", target.service);
+    }
+    let exposed = target.resolve(&asked.ports.pairs)?;
+    if asked.is_manual {
+        return manual::start(global, &cluster, &asked, &target, &exposed, made, tasks, &journal).await;
+    }
+    let service = target.service.clone();
+    let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
+    made.lock = Some(cluster.lock(&service, &owner, &|wait| info!("{wait}")).await?);
+    info!("Service {service} locked");
+    cluster.check_meshable(&service).await?;
+    let version = names::mesh_shadow(&service, &asked.mark.value);
+    cluster.free_version(&service, &version, &asked.mark.value, asked.mark.is_random).await?;
+
+    let keeper =
+        Keeper::new(&cluster, global, &journal, wanted(global, &asked, &target, &exposed)?, &service);
+    made.shadow = Some(keeper.clone());
+    let image = ask.router_image.as_deref().filter(|image| !image.is_empty());
+    let (made_router, opened) =
+        tokio::join!(router::ensure(&cluster, global, image, &target, None), keeper.open());
+    let present = made_router?;
+    journal.note_mesh(&service, &version, &present.mark);
+    let (shadow, opened) = opened?;
+    let ours = shadow.mark();
+    let inbound = Inbound::new(deliveries(&service, &exposed), tasks);
+    made.inbound = Some(inbound.clone());
+    let kept = keeper.clone().standing_in_for(&ours);
+    let (link, successor) = (opened.link.clone(), Replaced { inbound: inbound.clone() });
+    tasks.start("tunnel", async move { kept.serve(opened.link, opened.keeper, &successor).await });
+    inbound.serve(&link, opened.incoming).await?;
+
+    journal.note_preview(&version, &ours);
+    let wanted = MeshWanted {
+        service: service.clone(),
+        name: version.clone(),
+        mark: asked.mark.text(),
+        user: user_name(),
+        ours,
+    };
+    let own = cluster.make_version(&wanted).await?;
+    info!("Service {version} created");
+    let redirected = cluster.lead_to_router(&service, &present.mark).await?;
+    let route = Route { name: version, user: user_name(), rules: asked.rules, since: since(&cluster) };
+    let present = router::join(&cluster, &service, &route).await?;
+    if let Some(lock) = made.lock.take() {
+        cluster.unlock(&lock).await?;
+        info!("Service {service} unlocked");
+    }
+    let beaten = beaten(own, &redirected, &present);
+    tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, beaten));
+    let image = image.map(str::to_owned);
+    let watched = Watched { cluster, global: global.clone(), image, target, redirected, route };
+    made.guards.start("guard", watched.keep(present));
+    let guards = made.guards.clone();
+    tasks.start("guards", async move { Err::<(), _>(guards.failed().await) });
+    sleep(SETTLE).await; // each node learns of the switch by itself
+    report::ready(&[&ready_text(ask, &asked.mark)]);
+    Ok(())
+}
+
+fn since(cluster: &Cluster) -> u64 {
+    u64::try_from(cluster.time()).unwrap_or_default()
+}
+
+fn ready_text(ask: &Mesh, mark: &Mark) -> String {
+    match &ask.rules[..] {
+        [] => format!("Now you can access your service by header '{}'", mark.header()),
+        rules => format!("Now requests that match {} come here", rules.join(" and ")),
+    }
+}
+
+fn wanted(
+    global: &Global,
+    asked: &Asked<'_>,
+    target: &Target,
+    exposed: &[Exposed],
+) -> anyhow::Result<ShadowWanted> {
+    let name = names::mesh_shadow(&target.service, &asked.mark.value);
+    let mut wanted = ShadowWanted {
+        expose: asked.ports.text.clone(),
+        borrow_from: target.selector.clone(),
+        ports: shadow_ports(exposed),
+        ..shadow::wanted(global, Role::Mesh, &name)?
+    };
+    wanted.name = name;
+    wanted.annotations.insert(kt_cluster::marks::VERSION_MARK.to_owned(), asked.mark.text());
+    Ok(wanted)
+}
+
+/// While this laptop is away, callers go to the original pods, which the stuntman leads to.
+fn deliveries(service: &str, exposed: &[Exposed]) -> Vec<Delivery> {
+    let stuntman = names::stuntman(service);
+    let delivery = |port: &Exposed| Delivery {
+        cluster: port.pod,
+        laptop: port.laptop,
+        otherwise: Some(kt_wire::Target::Name(stuntman.clone(), port.service)),
+    };
+    exposed.iter().map(delivery).collect()
+}
+
+/// What everybody who meshes the service keeps alive, and what is this run's.
+fn beaten(own: ObjectRef, redirected: &Redirected, router: &Router) -> Vec<ObjectRef> {
+    let mut objects = heartbeat::stuntman(redirected);
+    objects.extend(router.objects());
+    objects.push(own);
+    objects
+}
+
+/// What happens when the shadow is gone: the Service of this version leads to the new one.
+struct Replaced {
+    inbound: Inbound,
+}
+
+impl shadow::Successor for Replaced {
+    async fn is_wanted(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn has_come(&self, _: Shadow, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
+        self.inbound.serve(&link, incoming).await
+    }
+}
+
+/// What is watched over while the service is meshed.
+struct Watched {
+    cluster: Cluster,
+    global: Global,
+    image: Option<String>,
+    target: Target,
+    redirected: Redirected,
+    route: Route,
+}
+
+impl Watched {
+    /// Keeps the service at the router, and this run in it, until somebody has put the service back.
+    async fn keep(self, mut router: Router) -> anyhow::Result<()> {
+        let service = &self.redirected.service;
+        let said = |event| say(service, event);
+        loop {
+            match self.cluster.guard(&self.redirected, &router.name, &said).await {
+                end @ GuardEnd::TakenOver { .. } => anyhow::bail!("{end}"),
+                GuardEnd::ShadowGone => {}
+            }
+            router = loop {
+                let there = self.cluster.find_target(&TargetName::Service(service.clone())).await;
+                if there.is_ok_and(|there| there.selector != self.redirected.ours) {
+                    anyhow::bail!(
+                        "somebody else has put service '{service}' back, nothing is meshed any more"
+                    );
+                }
+                match self.stand_again().await {
+                    Ok(router) => break router,
+                    Err(error) => warn!("the router of service {service} is gone: {error:#}"),
+                }
+                sleep(AGAIN).await;
+            };
+            info!("the router of service {service} was made anew");
+        }
+    }
+
+    /// Makes the router anew, unless another user was faster, and joins it.
+    async fn stand_again(&self) -> anyhow::Result<Router> {
+        let (cluster, service) = (&self.cluster, &self.redirected.service);
+        let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
+        let lock = cluster.lock(service, &owner, &|wait| info!("{wait}")).await?;
+        let mark = Some(&self.redirected.ours);
+        let made = router::ensure(cluster, &self.global, self.image.as_deref(), &self.target, mark).await;
+        let joined = match made {
+            Ok(_) => router::join(cluster, service, &self.route).await,
+            Err(error) => Err(error),
+        };
+        cluster.unlock(&lock).await?;
+        joined
+    }
+}
+
+fn say(service: &str, event: GuardEvent) {
+    match event {
+        GuardEvent::Reapplied { after } => {
+            let secs = after.as_secs().max(1);
+            warn!("service {service} was applied anew, it is meshed again in {secs} s");
+        }
+        GuardEvent::RedirectedAgain => info!("service {service} is meshed again"),
+        GuardEvent::ServiceDeleted => {
+            warn!("service {service} was deleted; when it returns it is meshed again");
+        }
+        GuardEvent::Trouble(why) => warn!("service {service} can not be watched: {why}"),
+    }
+}
+
+/// The route first; then the last callers, then the version's Service and its shadow. Tells whether
+/// everything is undone.
+async fn undo(run: &mut Run, made: Made) -> bool {
+    let Some((cluster, journal)) = made.cluster else { return true };
+    made.guards.stop().await;
+    let status = journal.status();
+    let leave = leave(&cluster, status.meshed.as_ref(), status.joined.as_ref(), made.lock);
+    let has_left = cleanup::in_cluster(run, &journal, leave).await;
+    if let (Some(inbound), true) = (made.inbound, has_left) {
+        tokio::select! {
+            () = inbound.finish() => {}
+            () = run.impatience() => {}
+        }
+    }
+    run.tasks.stop().await;
+    if !has_left {
+        return false;
+    }
+    let remove = async {
+        if let Some((version, ours)) = &status.previewed
+            && cluster.remove_preview(version, ours).await?
+        {
+            info!("Cleaning service {version}");
+        }
+        match made.shadow {
+            Some(shadow) => shadow.delete().await,
+            None => Ok(()),
+        }
+    };
+    cleanup::in_cluster(run, &journal, remove).await
+}
+
+async fn leave(
+    cluster: &Cluster,
+    meshed: Option<&crate::run::Meshed>,
+    joined: Option<&manual::Joined>,
+    lock: Option<Lock>,
+) -> anyhow::Result<()> {
+    if let Some(joined) = joined {
+        manual::leave(cluster, joined).await?;
+    }
+    if let Some(meshed) = meshed {
+        let lock = match lock {
+            Some(lock) => lock,
+            None => {
+                let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
+                cluster.lock(&meshed.service, &owner, &|wait| info!("{wait}")).await?
+            }
+        };
+        let left = router::leave(cluster, &meshed.service, &meshed.route, &meshed.mark).await;
+        cluster.unlock(&lock).await?;
+        left?;
+        return Ok(());
+    }
+    if let Some(lock) = lock {
+        cluster.unlock(&lock).await?;
+    }
+    Ok(())
+}

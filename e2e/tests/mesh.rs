@@ -1,0 +1,334 @@
+//! `mesh`: requests with a mark come to the laptop, all others go on to the original pods.
+
+use std::time::Duration;
+
+use e2e::{Cluster, DEMO, Kind, LOCAL, Laptop, Process, Running, Snapshot, skip, wait_until};
+
+const URL: &str = "http://tomcat:8080";
+/// What a second laptop answers.
+const OTHER: &str = "kt-connect other v3";
+/// How long after the ready text a caller may still take the old way, in seconds.
+const NODES: u64 = 6;
+
+// covers: 3-16, 3-17, 3-19
+#[test]
+fn only_requests_with_the_mark_come_here_and_nothing_is_left() {
+    let (cluster, laptop) = bed("mesh");
+    let before = cluster.snapshot();
+    let _local = laptop.serve(8080, LOCAL);
+
+    let mut mesh = mesh(&laptop, &["tomcat", "--expose", "8080", "--versionMark", "mine"]);
+
+    mesh.wait_for("Now you can access your service by header 'VERSION: mine'", 0);
+    wait_for_marked(&cluster, "VERSION: mine", LOCAL);
+    for header in [None, Some("VERSION: other"), Some("version: MINE")] {
+        assert!(cluster.get_with(URL, header).expect("an answer").contains(DEMO), "{header:?}");
+    }
+    let services = cluster.kubectl(&["get", "services,pods", "-o", "name"]).expect("names");
+    for name in [
+        "service/tomcat-kt-stuntman",
+        "service/tomcat-kt-mesh-mine",
+        "pod/tomcat-kt-mesh-mine",
+        "pod/tomcat-kt-router",
+    ] {
+        assert!(services.lines().any(|line| line == name), "{name} is not in: {services}");
+    }
+    assert_eq!(mesh.interrupt(20).code, 0);
+    cluster.wait_for_answer(URL, DEMO, 5);
+    Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
+}
+
+// covers: 2-3, 4-12, 1-23
+#[test]
+fn by_hand_the_shadow_is_one_more_pod_with_a_label() {
+    let (cluster, laptop) = bed("manual");
+    let before = cluster.snapshot();
+    let _local = laptop.serve(8080, LOCAL);
+
+    let flags = ["tomcat", "--mode", "manual", "--expose", "8080", "--versionMark", "v9"];
+    let mut mesh = mesh(&laptop, &flags);
+
+    mesh.wait_for("Now you can update Istio rule by label 'version=v9'", 0);
+    let labels = cluster
+        .kubectl(&["get", "pod", "tomcat-kt-mesh-v9", "-o", "jsonpath={.metadata.labels}"])
+        .expect("the shadow");
+    for label in ["\"app\":\"tomcat\"", "\"version\":\"v9\"", "\"kt-role\":\"shadow-mesh\""] {
+        assert!(labels.contains(label), "{label} is not in {labels}");
+    }
+    for page in [LOCAL, DEMO] {
+        cluster.wait_for_answer(URL, page, 10);
+    }
+    assert_eq!(mesh.interrupt(20).code, 0);
+    Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
+}
+
+// covers: 7-23, 3-18
+#[test]
+fn a_mark_may_have_a_key_and_any_value() {
+    let (cluster, laptop) = bed("marks");
+    let _local = laptop.serve(8080, LOCAL);
+    let meshed = |mark| mesh(&laptop, &["tomcat", "--expose", "8080", "--versionMark", mark]);
+
+    let mut keyed = meshed("kt-mark:demo");
+    keyed.wait_for("by header 'KT-MARK: demo'", 0);
+    wait_for_marked(&cluster, "KT-MARK: demo", LOCAL);
+    assert_eq!(keyed.interrupt(20).code, 0);
+
+    // No object may be called so.
+    let mut version = meshed("0.0.1");
+    version.wait_for("by header 'VERSION: 0.0.1'", 0);
+    wait_for_marked(&cluster, "VERSION: 0.0.1", LOCAL);
+    assert_eq!(version.interrupt(20).code, 0);
+
+    let mut random = meshed("kt-mark:");
+    let said = random.wait_for("by header 'KT-MARK: ", 0);
+    let value = said.rsplit("KT-MARK: ").next().and_then(|rest| rest.split('\'').next()).expect("a value");
+    assert_eq!(value.len(), 5, "{said}");
+    assert_eq!(random.interrupt(20).code, 0);
+
+    let mut bad = meshed("Bad Key:x");
+    bad.wait_for("by header 'VERSION: x'", 0);
+    bad.wait_for("can not be the key of a version mark", 0);
+    assert_eq!(bad.interrupt(20).code, 0);
+}
+
+// covers: 3-15
+#[test]
+fn the_line_of_an_article_uses_its_images_for_shadow_and_router() {
+    const SHADOW: &str = "10.3.87.5:8080/kt-connect-shadow:latest";
+    const ROUTER: &str = "10.3.87.5:8080/kt-connect-router:v0.3.6";
+    let (cluster, laptop) = bed("images");
+    if !e2e::load_program_as("shadow", SHADOW) || !e2e::load_program_as("router", ROUTER) {
+        return skip("images", "there are no programs for pods: run `make build`");
+    }
+    let _local = laptop.serve(8080, LOCAL);
+    let flags = [
+        "tomcat",
+        "--expose",
+        "8080",
+        "--debug",
+        &format!("--image={SHADOW}"),
+        &format!("--routerImage={ROUTER}"),
+        &format!("--namespace={}", cluster.namespace()),
+        "--versionMark",
+        "debug-version",
+    ];
+
+    let _mesh = mesh(&laptop, &flags);
+
+    let images = [
+        "get",
+        "pods",
+        "-l",
+        "control-by=kt",
+        "-o",
+        "jsonpath={range .items[*]}{.metadata.name}={.spec.containers[0].image} {end}",
+    ];
+    let images = cluster.kubectl(&images).expect("images");
+    assert!(images.contains(&format!("tomcat-kt-router={ROUTER}")), "{images}");
+    assert!(images.contains(&format!("tomcat-kt-mesh-debug-version={SHADOW}")), "{images}");
+    wait_for_marked(&cluster, "VERSION: debug-version", LOCAL);
+}
+
+// covers: 7-24
+#[test]
+fn several_users_mesh_one_service_and_the_last_puts_it_back() {
+    let (cluster, one) = bed("several");
+    let Some(two) = another_laptop("several", &cluster) else { return };
+    let before = cluster.snapshot();
+    let _local = one.serve(8080, LOCAL);
+    let _other = two.serve(8080, OTHER);
+
+    let mut first = mesh(&one, &["tomcat", "--expose", "8080", "--versionMark", "one"]);
+    let mut second = mesh(&two, &["tomcat", "--expose", "8080", "--versionMark", "kt-mark:two"]);
+    let said = two.ktctl(&["mesh", "tomcat", "--expose", "8080", "--versionMark", "one"]).wait(20);
+
+    assert_eq!(said.code, 1, "{}", said.text);
+    let taken =
+        "Another user is meshing service 'tomcat' via version 'one', please specify a different version mark";
+    assert!(said.text.contains(taken), "{}", said.text);
+    wait_for_marked(&cluster, "VERSION: one", LOCAL);
+    wait_for_marked(&cluster, "KT-MARK: two", OTHER);
+    assert_eq!(first.interrupt(20).code, 0);
+    wait_for_marked(&cluster, "VERSION: one", DEMO);
+    wait_for_marked(&cluster, "KT-MARK: two", OTHER);
+    assert_eq!(second.interrupt(20).code, 0);
+    cluster.wait_for_answer(URL, DEMO, 5);
+    Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
+}
+
+#[test]
+fn a_service_is_either_exchanged_or_meshed() {
+    let (cluster, one) = bed("either");
+    let Some(two) = another_laptop("either", &cluster) else { return };
+    let _local = one.serve(8080, LOCAL);
+    let _other = two.serve(8080, OTHER);
+
+    let mut meshed = mesh(&one, &["tomcat", "--expose", "8080", "--versionMark", "one"]);
+    let refused = two.ktctl(&["exchange", "tomcat", "--expose", "8080"]).wait(20);
+    assert_eq!(refused.code, 1, "{}", refused.text);
+    let text = "another user is meshing service 'tomcat', cannot apply exchange";
+    assert!(refused.text.contains(text), "{}", refused.text);
+    assert_eq!(meshed.interrupt(20).code, 0);
+
+    let mut exchange = two.ktctl(&["exchange", "tomcat", "--expose", "8080"]);
+    exchange.wait_for("will be redirected to local", 30);
+    let refused = one.ktctl(&["mesh", "tomcat", "--expose", "8080"]).wait(20);
+    assert_eq!(refused.code, 1, "{}", refused.text);
+    let text = format!("another user ({}) is exchanging service 'tomcat', cannot apply mesh", two.user());
+    assert!(refused.text.contains(&text), "{}", refused.text);
+}
+
+// covers: 7-26
+#[test]
+fn a_service_that_is_applied_anew_is_meshed_again() {
+    let (cluster, laptop) = bed("anew");
+    let _local = laptop.serve(8080, LOCAL);
+    let mut mesh = mesh(&laptop, &["tomcat", "--expose", "8080", "--versionMark", "mine"]);
+    wait_for_marked(&cluster, "VERSION: mine", LOCAL);
+
+    let back = "{\"spec\":{\"selector\":{\"app\":\"tomcat\",\"kt-role\":null,\"kt-target\":null}}}";
+    cluster.kubectl(&["patch", "service", "tomcat", "--type", "merge", "-p", back]).expect("patched");
+
+    mesh.wait_for("is meshed again", 15);
+    wait_for_marked(&cluster, "VERSION: mine", LOCAL);
+    assert!(cluster.get(URL).expect("an answer").contains(DEMO));
+}
+
+#[test]
+fn a_router_that_is_deleted_is_made_anew() {
+    let (cluster, laptop) = bed("norouter");
+    let before = cluster.snapshot();
+    let _local = laptop.serve(8080, LOCAL);
+    let mut mesh = mesh(&laptop, &["tomcat", "--expose", "8080", "--versionMark", "mine"]);
+
+    cluster.kubectl(&["delete", "pod", "tomcat-kt-router", "--grace-period=1"]).expect("deleted");
+
+    mesh.wait_for("was made anew", 30);
+    wait_for_marked(&cluster, "VERSION: mine", LOCAL);
+    assert_eq!(mesh.interrupt(20).code, 0);
+    Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
+}
+
+#[test]
+fn after_a_kill_the_originals_answer_and_the_next_start_puts_the_service_back() {
+    let (cluster, laptop) = bed("meshdead");
+    let before = cluster.snapshot();
+    let local = laptop.serve(8080, LOCAL);
+    let _mesh = mesh(&laptop, &["tomcat", "--expose", "8080", "--versionMark", "mine"]);
+    wait_for_marked(&cluster, "VERSION: mine", LOCAL);
+
+    laptop.kill9(&main_process(&laptop));
+    drop(local);
+
+    assert!(cluster.get(URL).expect("an answer without the mark").contains(DEMO));
+    wait_until("the originals answer", Duration::from_secs(25), || {
+        cluster.get_with(URL, Some("VERSION: mine")).is_ok_and(|page| page.contains(DEMO)).then_some(())
+    });
+    let mut next = laptop.ktctl(&["connect", "--disableTunDevice"]);
+    next.wait_for("Cleaned up after mesh", 20);
+    assert_eq!(next.interrupt(15).code, 0);
+    Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
+}
+
+#[test]
+fn somebody_who_recovers_the_service_ends_the_mesh() {
+    let (cluster, owner) = bed("meshrecover");
+    let Some(other) = another_laptop("meshrecover", &cluster) else { return };
+    let before = cluster.snapshot();
+    let _local = owner.serve(8080, LOCAL);
+    let mut mesh = mesh(&owner, &["tomcat", "--expose", "8080", "--versionMark", "mine"]);
+
+    assert_eq!(other.ktctl(&["recover", "tomcat"]).wait(30).code, 0);
+
+    let ended = mesh.wait(30);
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    cluster.wait_for_answer(URL, DEMO, NODES);
+    Snapshot::wait_until_as(&before, 30, || cluster.snapshot());
+}
+
+#[test]
+fn no_request_is_lost_when_users_join_and_leave() {
+    let (cluster, laptop) = bed("meshload");
+    let _local = laptop.serve(8080, LOCAL);
+    let callers = ["node1", "node2"].map(|node| cluster.callers_on(node, URL));
+    wait_until_they_hear(&callers, DEMO);
+
+    for _ in 0..2 {
+        let mut mesh = mesh(&laptop, &["tomcat", "--expose", "8080", "--versionMark", "mine"]);
+        wait_for_marked(&cluster, "VERSION: mine", LOCAL);
+        wait_until_they_hear(&callers, DEMO);
+        assert_eq!(mesh.interrupt(20).code, 0);
+        wait_until_they_hear(&callers, DEMO);
+    }
+
+    let said = callers.map(|calls| calls.text()).concat();
+    let lost: Vec<&str> = said.lines().filter(|line| line.contains("LOST")).collect();
+    assert!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), said.lines().count());
+}
+
+#[test]
+fn what_was_mistyped_is_named_before_anything_is_done() {
+    let (_cluster, laptop) = bed("meshtypo");
+    for (flags, said) in [
+        (&["mesh"][..], "name of service to mesh is required"),
+        (&["mesh", "tomcat"], "--expose is required"),
+        (
+            &["mesh", "tomcat", "--expose", "1", "--mode", "x"],
+            "invalid mesh method 'x', supportted are auto, manual",
+        ),
+        (&["mesh", "tomcat", "--expose", "1", "--versionMark", "a:b:c"], "more than one colon"),
+        (&["mesh", "tomcat", "--expose", "1", "--match", "colour"], "is no rule"),
+    ] {
+        let ended = laptop.ktctl(flags).wait(10);
+
+        assert_eq!(ended.code, 2, "{flags:?}: {}", ended.text);
+        assert!(ended.text.contains(said), "{flags:?}: {}", ended.text);
+    }
+}
+
+/// Waits until a request with the header gets this page.
+fn wait_for_marked(cluster: &Cluster, header: &str, page: &str) {
+    let mut last = Ok(String::new());
+    wait_until(&format!("{header} gets {page:?}"), Duration::from_secs(NODES), || {
+        last = cluster.get_with(URL, Some(header));
+        last.as_ref().is_ok_and(|answer| answer.contains(page)).then_some(())
+    });
+}
+
+/// Waits until each of them has got a page another 40 times.
+fn wait_until_they_hear(callers: &[Running], page: &str) {
+    let heard = |calls: &Running| calls.text().matches(page).count();
+    let before: Vec<usize> = callers.iter().map(heard).collect();
+    wait_until(&format!("all callers hear {page:?}"), Duration::from_secs(15), || {
+        callers.iter().zip(&before).all(|(calls, before)| heard(calls) >= before + 40).then_some(())
+    });
+}
+
+/// A namespace, and a plain laptop whose user works in it.
+fn bed(name: &str) -> (Cluster, Laptop) {
+    let cluster = Cluster::new(name);
+    let laptop = Laptop::lease(&cluster);
+    (cluster, laptop)
+}
+
+/// A second one, of another kind: two tests that each hold a plain one and want a second plain
+/// one would wait for each other. `None` where the test bed has no such laptop.
+fn another_laptop(test: &str, cluster: &Cluster) -> Option<Laptop> {
+    let laptop = Laptop::lease_kind(cluster, Kind::Vpn);
+    if laptop.is_none() {
+        skip(test, "the test bed has no laptop of kind Vpn");
+    }
+    laptop
+}
+
+fn mesh(laptop: &Laptop, args: &[&str]) -> Running {
+    let mut mesh = laptop.ktctl(&[&["mesh"], args].concat());
+    mesh.wait_for("Now you can", 40);
+    mesh
+}
+
+fn main_process(laptop: &Laptop) -> Process {
+    let found = laptop.processes("ktctl").into_iter().find(|process| process.args.contains(" mesh "));
+    found.expect("mesh runs")
+}
