@@ -61,16 +61,17 @@ pub(super) async fn start(
     let link = opened.link.clone();
     let successor =
         Replaced { cluster: cluster.clone(), labels, inbound: inbound.clone(), journal: journal.clone() };
-    inbound.serve(&link, opened.incoming).await?;
-    successor.join(&shadow).await?;
-    let kept = keeper.clone();
+    let (kept, joining) = (keeper.clone(), successor.clone());
     tasks.start("tunnel", async move { kept.serve(opened.link, opened.keeper, &successor).await });
+    inbound.serve(&link, opened.incoming).await?;
+    joining.join(&shadow).await?;
     tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, Vec::new()));
     sleep(SETTLE).await; // each node learns of the new pod by itself
     report::ready(&[&format!("Now you can update Istio rule by label '{key}={value}'")]);
     Ok(())
 }
 
+#[derive(Clone)]
 struct Replaced {
     cluster: Cluster,
     labels: BTreeMap<String, String>,
