@@ -121,8 +121,13 @@ struct Versioned {
 
 impl Route {
     fn matches(&self, request: &impl Request) -> bool {
-        !self.rules.is_empty() && self.rules.iter().all(|rule| rule.matches(request))
+        all_match(&self.rules, request)
     }
+}
+
+/// Whether a request has what all of the rules want; without rules it has not.
+pub fn all_match(rules: &[MatchRule], request: &impl Request) -> bool {
+    !rules.is_empty() && rules.iter().all(|rule| rule.matches(request))
 }
 
 impl Speaks {

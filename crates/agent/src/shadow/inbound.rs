@@ -10,15 +10,15 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use kt_wire::{Incoming, Link, LinkState, Open, Protocol, Reason, Refused, Stream, Target, relay};
-use socket2::SockRef;
+use kt_wire::{Incoming, Link, LinkState, Open, Protocol, Reason, Refused, Stream, Target};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::names::Resolver;
-use super::{PASS_ON_AFTER, anywhere, outbound};
+use super::{PASS_ON_AFTER, outbound};
+use crate::names::Resolver;
+use crate::sockets::{Counted, bind, relay_or_reset, reset};
 
 /// How long a pod that is to end goes on passing callers to the originals; the pod's time for its
 /// end is a second longer.
@@ -108,25 +108,6 @@ impl Ports {
     }
 }
 
-fn bind(port: u16) -> io::Result<TcpListener> {
-    let mut result = Err(io::ErrorKind::AddrNotAvailable.into());
-    for address in anywhere(port) {
-        let socket = match address.is_ipv6() {
-            true => tokio::net::TcpSocket::new_v6(),
-            false => tokio::net::TcpSocket::new_v4(),
-        };
-        result = socket.and_then(|socket| {
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
-            socket.listen(1024)
-        });
-        if result.is_ok() {
-            break;
-        }
-    }
-    result
-}
-
 /// Returns when the laptop closes the stream, or nobody can any more.
 async fn wait_for_end(stream: Stream, link: &Link) {
     let mut status = link.status();
@@ -146,29 +127,13 @@ struct Callers {
     in_our_care: Rc<Cell<usize>>,
 }
 
-/// Counts a caller for as long as it lives.
-struct Counted(Rc<Cell<usize>>);
-
-impl Counted {
-    fn new(count: &Rc<Cell<usize>>) -> Counted {
-        count.set(count.get() + 1);
-        Counted(count.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
 impl Callers {
     /// Accepted callers do *not* end with this: they have their own tasks.
     async fn serve(self: Rc<Callers>, listener: Rc<TcpListener>) {
         loop {
             match listener.accept().await {
                 Ok((caller, _)) => drop(spawn_local(self.clone().serve_one(caller))),
-                Err(error) => super::pause_after(&error).await,
+                Err(error) => crate::links::pause_after(&error).await,
             }
         }
     }
@@ -221,19 +186,4 @@ async fn laptop_is_away(link: &Link, mut ending: watch::Receiver<bool>) {
             },
         }
     }
-}
-
-/// Relays; an error at the other side reaches the caller as a reset, not as a clean end.
-async fn relay_or_reset<S>(other: S, mut caller: TcpStream)
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
-    if relay(other, &mut caller).await.error.is_some() {
-        reset(caller);
-    }
-}
-
-/// Closes a connection so that the caller sees an error instead of an end.
-fn reset(caller: TcpStream) {
-    let _ = SockRef::from(&caller).set_linger(Some(Duration::ZERO)); // else it is a plain close
 }

@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use super::names::Resolver;
+use crate::names::Resolver;
 
 /// How long a connection may take; longer than two retransmissions of a SYN.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);

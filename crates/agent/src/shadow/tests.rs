@@ -1,12 +1,15 @@
 //! Both ends in one process: a link to a shadow which reaches real sockets on the loopback.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kt_wire::link::{IncomingQueue, Keeper};
-use kt_wire::{Carrier, Dialer, Protocol, Refused, Stream, Target};
+use kt_wire::{Carrier, Dialer, LinkState, Protocol, Refused, Stream, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::task::spawn_local;
 
 use super::*;
@@ -25,7 +28,7 @@ async fn with_link<F: Future>(test: impl FnOnce(Link, IncomingQueue) -> F) -> F:
         .run_until(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("listener");
             let dialer = Loopback(listener.local_addr().expect("address"));
-            spawn_local(serve(listener, Shadow::new(Resolver::from_system())));
+            spawn_local(links::serve(listener, Shadow::new(Resolver::from_system())));
             let (link, incoming, keeper) =
                 Link::connect(dialer, "test", Settings::default()).await.expect("link");
             spawn_local(Keeper::serve(keeper));
@@ -238,7 +241,7 @@ async fn with_cable<F: Future>(test: impl FnOnce(Away) -> F) -> F::Output {
             let to = listener.local_addr().expect("address");
             let cable = Cable { to, plugged: Arc::new(true.into()), carriers: Arc::default() };
             let shadow = Shadow::new(Resolver::from_system());
-            spawn_local(serve(listener, shadow.clone()));
+            spawn_local(links::serve(listener, shadow.clone()));
             let (link, incoming, keeper) =
                 Link::connect(cable.clone(), "test", Settings::default()).await.expect("link");
             spawn_local(Keeper::serve(keeper));

@@ -6,10 +6,10 @@ use kt_wire::Incoming;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UdpSocket;
 
-use super::names::Resolver;
+use crate::names::Resolver;
 
 /// Tells it and finishes the stream.
-pub(super) async fn tell(resolver: &Resolver, asked: Incoming) {
+pub(crate) async fn tell(resolver: &Resolver, asked: Incoming) {
     let text = lines(resolver).await;
     let mut stream = asked.accept();
     if stream.write_all(text.as_bytes()).await.is_ok() {

@@ -30,14 +30,14 @@ const UDP_MOST: usize = 4096;
 
 /// Asks the name servers of the pod.
 #[derive(Clone, Debug)]
-pub(super) struct Resolver {
+pub(crate) struct Resolver {
     servers: Vec<SocketAddr>,
     search: Vec<String>,
 }
 
 impl Resolver {
     /// Reads the pod's `/etc/resolv.conf`.
-    pub(super) fn from_system() -> Resolver {
+    pub(crate) fn from_system() -> Resolver {
         Resolver::parse(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default())
     }
 
@@ -57,16 +57,16 @@ impl Resolver {
         resolver
     }
 
-    pub(super) fn servers(&self) -> &[SocketAddr] {
+    pub(crate) fn servers(&self) -> &[SocketAddr] {
         &self.servers
     }
 
-    pub(super) fn search(&self) -> &[String] {
+    pub(crate) fn search(&self) -> &[String] {
         &self.search
     }
 
     /// The addresses of a target; a name is looked up in all its forms.
-    pub(super) async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, Refused> {
+    pub(crate) async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, Refused> {
         let (name, port) = match target {
             Target::Address(address) => return Ok(vec![*address]),
             Target::Name(name, port) => (name, *port),
@@ -106,7 +106,7 @@ impl Resolver {
     }
 
     /// Answers a query, given and returned as bytes; `None` when there is no query to answer.
-    pub(super) async fn answer(&self, query: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) async fn answer(&self, query: &[u8]) -> Option<Vec<u8>> {
         let packet = Packet::parse(query).ok()?;
         let question = packet.questions.first()?;
         let asked = question.qname.to_string();
@@ -197,7 +197,7 @@ async fn read_message(from: &mut (impl AsyncReadExt + Unpin)) -> io::Result<Vec<
 }
 
 /// Answers the queries of a laptop, in any order.
-pub(super) async fn serve(resolver: &Resolver, asked: Incoming) {
+pub(crate) async fn serve(resolver: &Resolver, asked: Incoming) {
     let (mut reader, writer) = tokio::io::split(asked.accept());
     let writer = Rc::new(Mutex::new(writer));
     let turns = Arc::new(Semaphore::new(AT_ONCE));

@@ -1,0 +1,155 @@
+//! `router`: sends the requests of a meshed Service to whom they are for.
+//!
+//! It listens on the target ports of the Service. What is HTTP goes, request by request, to the
+//! shadow of the first route that wants it, else to the original; what is not HTTP goes to the
+//! original as it is. Rules come over the links of laptops, from a file that holds the pod's
+//! annotation, and from the commands of older clients; they change while connections go on.
+
+mod caller;
+mod command;
+mod failure;
+mod headers;
+mod http;
+mod http2;
+mod kept;
+mod ports;
+mod raw;
+mod rules;
+mod sniff;
+mod start;
+mod table;
+#[cfg(test)]
+mod tests;
+mod udp;
+mod upgrade;
+mod upstream;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kt_wire::link::Links;
+use kt_wire::rules::RuleSet;
+use kt_wire::{Incoming, Link, Open, Reason, Settings};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{sleep, timeout};
+
+use crate::info;
+use crate::links::{self, Serves};
+use crate::names::Resolver;
+pub use start::main;
+use table::Table;
+
+/// How long running requests may take once the pod is to end.
+const ENDING: Duration = Duration::from_secs(10);
+/// How often it looks whether any are left.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What all parts of the router share.
+struct Router {
+    links: Arc<Links>,
+    resolver: Resolver,
+    /// What is in use. Whoever needs it takes it anew for each request.
+    table: RefCell<Rc<Table>>,
+    /// Told after each change of the table.
+    changed: watch::Sender<()>,
+    /// Told once the pod is to end.
+    ending: watch::Sender<bool>,
+    /// Callers who are connected.
+    callers: Rc<Cell<usize>>,
+}
+
+/// How the program was started.
+struct Options {
+    port: u16,
+    rules: Option<PathBuf>,
+}
+
+/// Serves until the pod is told to stop.
+async fn run(options: Options) -> io::Result<()> {
+    let listener = links::listen(options.port).await?;
+    let commands = command::listen(options.port)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let router = Router::new(Resolver::from_system());
+    let serving = async {
+        spawn_local(links::serve(listener, router.clone()));
+        spawn_local(command::serve(commands, router.clone()));
+        if let Some(path) = options.rules {
+            spawn_local(rules::follow(path, router.clone()));
+        }
+        let ports = spawn_local(ports::serve(router.clone()));
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        ports.abort();
+        router.end().await;
+    };
+    LocalSet::new().run_until(serving).await;
+    Ok(())
+}
+
+impl Router {
+    fn new(resolver: Resolver) -> Rc<Router> {
+        let name = concat!("router ", env!("CARGO_PKG_VERSION"));
+        Rc::new(Router {
+            links: Links::new(name, Settings::default()),
+            resolver,
+            table: RefCell::default(),
+            changed: watch::Sender::default(),
+            ending: watch::Sender::default(),
+            callers: Rc::default(),
+        })
+    }
+
+    /// What is in use at the moment.
+    fn table(&self) -> Rc<Table> {
+        self.table.borrow().clone()
+    }
+
+    /// Uses a set of rules unless a newer one is in use; returns the generation in use.
+    fn adopt(&self, set: RuleSet) -> u64 {
+        let table = self.table();
+        if set.generation >= table.generation() {
+            self.put(table.with_set(set, &self.resolver));
+        }
+        self.table().generation()
+    }
+
+    fn put(&self, table: Table) {
+        self.table.replace(Rc::new(table));
+        self.changed.send_replace(());
+    }
+
+    /// Has connections end after the requests that run on them, and returns when none is left, or
+    /// after some seconds.
+    async fn end(&self) {
+        self.ending.send_replace(true);
+        let ended = async {
+            while self.callers.get() > 0 {
+                sleep(LOOK_EVERY).await;
+            }
+        };
+        let _ = timeout(ENDING, ended).await; // the rest is cut
+    }
+}
+
+impl Serves for Router {
+    fn links(&self) -> &Arc<Links> {
+        &self.links
+    }
+
+    async fn serve_stream(self: Rc<Router>, _: Link, asked: Incoming) {
+        match asked.what {
+            Open::Rules => rules::take(&self, asked).await,
+            Open::Info => info::tell(&self.resolver, asked).await,
+            _ => asked.refuse(&Reason::Unsupported.into()),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A Service that requests go to: its addresses, and its connections that wait for the next request.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use kt_wire::{Reason, Refused, Target};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use super::kept::Kept;
+use crate::names::Resolver;
+
+/// How long an address is used without asking again.
+const KNOWN_FOR: Duration = Duration::from_secs(3);
+/// How long a connection may take; longer than one retransmission of a SYN.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long a connection waits for its next request: shorter than any usual server waits (Node's
+/// 5 s is the shortest), so that requests seldom meet one that is just being closed.
+const IDLE: Duration = Duration::from_secs(4);
+/// Connections that wait at most.
+const IDLE_MOST: usize = 128;
+/// How long nobody tries again to reach one that is gone.
+const GONE_FOR: Duration = Duration::from_secs(2);
+
+/// One Service and port.
+pub(super) struct Upstream {
+    target: Target,
+    resolver: Resolver,
+    addresses: RefCell<Option<(Instant, Vec<SocketAddr>)>>,
+    kept: RefCell<Vec<Kept>>,
+    gone: Cell<Option<(Instant, Reason)>>,
+}
+
+impl Upstream {
+    pub(super) fn new(name: &str, port: u16, resolver: Resolver) -> Rc<Upstream> {
+        Rc::new(Upstream {
+            target: Target::Name(name.to_owned(), port),
+            resolver,
+            addresses: RefCell::default(),
+            kept: RefCell::default(),
+            gone: Cell::default(),
+        })
+    }
+
+    pub(super) fn is(&self, name: &str, port: u16) -> bool {
+        matches!(&self.target, Target::Name(ours, at) if ours == name && *at == port)
+    }
+
+    /// The name, as a `Host` would have it.
+    pub(super) fn host(&self) -> String {
+        self.target.to_string()
+    }
+
+    /// A connection that has served a request before, if one is left that is alive.
+    pub(super) fn take_kept(&self) -> Option<Kept> {
+        loop {
+            let mut kept = self.kept.borrow_mut().pop()?;
+            if kept.is_ready() {
+                return Some(kept);
+            }
+        }
+    }
+
+    /// Keeps a connection for the next request.
+    pub(super) fn keep(&self, connection: Kept) {
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() < IDLE_MOST {
+            kept.push(connection);
+        }
+    }
+
+    /// Lets connections go that nobody used for a while.
+    pub(super) fn drop_idle(&self) {
+        self.kept.borrow_mut().retain(|kept| kept.since.elapsed() < IDLE);
+    }
+
+    /// A new connection. One that could not be reached a moment ago fails at once.
+    pub(super) async fn dial(&self) -> Result<TcpStream, Refused> {
+        if let Some((since, reason)) = self.gone.get()
+            && since.elapsed() < GONE_FOR
+        {
+            return Err(reason.into());
+        }
+        let dialled = self.connect().await;
+        match &dialled {
+            Ok(_) => drop(self.gone.take()),
+            Err(why) => self.note_gone(why),
+        }
+        dialled
+    }
+
+    /// Said once, until it is there again.
+    fn note_gone(&self, why: &Refused) {
+        self.addresses.take();
+        if self.gone.replace(Some((Instant::now(), why.reason))).is_none() {
+            eprintln!("router: {} can not be reached: {why}", self.target);
+        }
+    }
+
+    async fn connect(&self) -> Result<TcpStream, Refused> {
+        let mut last = Refused::from(Reason::NoSuchName);
+        for address in self.addresses().await? {
+            match timeout(CONNECT_WITHIN, TcpStream::connect(address)).await {
+                Ok(Ok(connection)) => {
+                    connection.set_nodelay(true)?;
+                    return Ok(connection);
+                }
+                Ok(Err(error)) => last = error.into(),
+                Err(_) => last = Reason::TimedOut.into(),
+            }
+        }
+        Err(last)
+    }
+
+    /// One address, for datagrams.
+    pub(super) async fn address(&self) -> Result<SocketAddr, Refused> {
+        self.addresses().await?.first().copied().ok_or(Reason::NoSuchName.into())
+    }
+
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, Refused> {
+        if let Some((since, known)) = &*self.addresses.borrow()
+            && since.elapsed() < KNOWN_FOR
+        {
+            return Ok(known.clone());
+        }
+        let found = self.resolver.addresses(&self.target).await?;
+        self.addresses.replace(Some((Instant::now(), found.clone())));
+        Ok(found)
+    }
+}
