@@ -4,6 +4,11 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/build.sh
 mkdir -p target/images
-testbed/testbed build-image --user 65532 kt-connect-shadow:local target/images/kt-connect-shadow.tar \
-  "target/agent/$(uname -m)/shadow:/shadow" -- /shadow
-echo "target/images/kt-connect-shadow.tar: $(stat -c %s target/images/kt-connect-shadow.tar) bytes"
+pack() { # PROGRAM PATH: its path in the image
+  local archive=target/images/kt-connect-$1.tar
+  testbed/testbed build-image --user 65532 "kt-connect-$1:local" "$archive" \
+    "target/agent/$(uname -m)/$1:$2" -- "$2"
+  echo "$archive: $(stat -c %s "$archive") bytes"
+}
+pack shadow /shadow
+pack router /usr/sbin/router
