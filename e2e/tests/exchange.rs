@@ -256,6 +256,25 @@ fn after_a_kill_the_originals_answer_and_the_next_start_puts_the_service_back() 
     laptop.snapshot().assert_as(&on_laptop);
 }
 
+// covers: 7-35
+#[test]
+fn a_shadow_that_is_deleted_is_replaced_and_the_service_comes_here_again() {
+    let (cluster, laptop) = bed("noshadow");
+    let before = cluster.snapshot();
+    let _local = laptop.serve(8080, LOCAL);
+    let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
+    cluster.wait_for_answer(URL, LOCAL, NODES);
+
+    cluster.kubectl(&["delete", "pod", "-l", "kt-role=shadow-exchange"]).expect("deleted");
+
+    exchange.wait_for("the shadow pod is gone, making another one", 20);
+    exchange.wait_for("connection restored", 20);
+    cluster.wait_for_answer(URL, LOCAL, NODES);
+    assert_eq!(exchange.interrupt(15).code, 0);
+    cluster.wait_for_answer(URL, DEMO, 5);
+    Snapshot::wait_until_as(&before, 15, || cluster.snapshot());
+}
+
 #[test]
 fn no_request_is_lost_when_the_service_is_taken_and_given_back() {
     let (cluster, laptop) = bed("switch");

@@ -139,6 +139,13 @@ impl Cluster {
         Err(Error::Busy(service.to_owned()))
     }
 
+    /// Does the Service lead to our pods, or was it only applied anew? False when somebody has put it
+    /// back, or leads it elsewhere.
+    pub async fn is_redirected(&self, redirected: &Redirected) -> Result<bool, Error> {
+        let read = self.service_if_any(&redirected.service).await?;
+        Ok(read.is_some_and(|read| record::leads_to(&selector_of(&read), &redirected.ours)))
+    }
+
     /// The Service as one that leads to the pods with the labels `ours` by now; nothing when it
     /// does not.
     pub(crate) async fn redirected_to(

@@ -192,12 +192,10 @@ impl shadow::Successor for Replaced {
     /// Somebody who recovers the service puts it back and removes the shadow: then it is over.
     async fn is_wanted(&self) -> anyhow::Result<()> {
         let Some(redirected) = self.redirected.get() else { return Ok(()) };
-        let target = self.cluster.find_target(&TargetName::Service(redirected.service.clone())).await?;
-        let ours = target.selector == redirected.ours;
         anyhow::ensure!(
-            ours,
+            self.cluster.is_redirected(redirected).await?,
             "somebody else has put service '{}' back, nothing is exchanged any more",
-            target.service
+            redirected.service
         );
         Ok(())
     }

@@ -36,8 +36,9 @@ use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
 use crate::{cleanup, heartbeat, leftovers, report};
 
-/// The pause before another try to stand in the router again.
-const AGAIN: Duration = Duration::from_secs(2);
+/// The pause before the router is made anew, and before another try. Who recovers a service removes
+/// the router first and puts the service back a second later.
+const AGAIN: Duration = Duration::from_millis(2500);
 
 /// What a command line means.
 pub(crate) struct Asked<'a> {
@@ -273,8 +274,8 @@ impl Watched {
                 GuardEnd::ShadowGone => {}
             }
             router = loop {
-                let there = self.cluster.find_target(&TargetName::Service(service.clone())).await;
-                if there.is_ok_and(|there| there.selector != self.redirected.ours) {
+                sleep(AGAIN).await;
+                if self.cluster.is_redirected(&self.redirected).await.is_ok_and(|is_ours| !is_ours) {
                     anyhow::bail!(
                         "somebody else has put service '{service}' back, nothing is meshed any more"
                     );
@@ -283,7 +284,6 @@ impl Watched {
                     Ok(router) => break router,
                     Err(error) => warn!("the router of service {service} is gone: {error:#}"),
                 }
-                sleep(AGAIN).await;
             };
             info!("the router of service {service} was made anew");
         }
