@@ -4,6 +4,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/build.sh
 mkdir -p target/images
-testbed/testbed build-image --user 65532 kt-connect-shadow:local target/images/kt-connect-shadow.tar \
-  "target/agent/$(uname -m)/shadow:/shadow" -- /shadow
-echo "target/images/kt-connect-shadow.tar: $(stat -c %s target/images/kt-connect-shadow.tar) bytes"
+for image in shadow:/shadow router:/usr/sbin/router; do
+  program=${image%%:*} path=${image#*:}
+  archive=target/images/kt-connect-$program.tar
+  testbed/testbed build-image --user 65532 "kt-connect-$program:local" "$archive" \
+    "target/agent/$(uname -m)/$program:$path" -- "$path"
+  echo "$archive: $(stat -c %s "$archive") bytes"
+done
