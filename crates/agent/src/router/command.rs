@@ -35,7 +35,7 @@ pub(super) fn tell(arguments: &[String]) -> ExitCode {
 }
 
 /// The router's answer: nothing, or what is wrong.
-fn ask(command: &str, port: u16) -> io::Result<String> {
+pub(super) fn ask(command: &str, port: u16) -> io::Result<String> {
     let mut connection = connect(port)?;
     connection.write_all(command.as_bytes())?;
     connection.shutdown(std::net::Shutdown::Write)?;

@@ -34,6 +34,13 @@ impl Table {
         self.set.as_ref()
     }
 
+    /// Who has joined.
+    #[cfg(test)]
+    pub(super) fn route_names(&self) -> Vec<String> {
+        let set = self.set.iter().flat_map(|set| &set.routes);
+        set.chain(&self.added).map(|route| route.name.clone()).collect()
+    }
+
     /// The ports to listen on.
     pub(super) fn ports(&self) -> impl Iterator<Item = Port> {
         self.ports.iter().map(|entry| entry.port)

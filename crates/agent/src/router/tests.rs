@@ -1,1 +1,7 @@
+//! A router on the loopback, whose upstreams have addresses instead of names.
 
+mod bed;
+mod commands;
+mod http1;
+mod live;
+mod raw;
