@@ -21,7 +21,7 @@ ktctl: build ## The same, by the name that the articles use
 images: ## Write our images as archives: target/images/*.tar
 	@scripts/images.sh
 
-demo: ## Show connect and exchange on a real cluster
+demo: ## Show connect, exchange and mesh on a real cluster
 	@scripts/demo.sh
 
 test: ## Run all tests of this machine

@@ -50,6 +50,16 @@ main() {
   in_cluster "kt-connect demo v1"
   expect "kt-connect demo v1" curl -sS --max-time 10 http://tomcat:8080
 
+  heading "Only my requests to my laptop: mesh"
+  start mesh "Now you can access" ktctl mesh tomcat --expose 8080 --versionMark mine
+  in_cluster "kt-connect local v2" "VERSION: mine"
+  in_cluster "kt-connect demo v1" "VERSION: other"
+  in_cluster "kt-connect demo v1"
+
+  heading "Ctrl+C ends mesh: the service is as before"
+  stop mesh
+  in_cluster "kt-connect demo v1" "VERSION: mine"
+
   heading "Ctrl+C ends connect: the laptop is as before"
   stop connect
   stop server
@@ -72,10 +82,10 @@ expect() { # TEXT COMMAND...: its answer on the laptop has the text in it
   [[ $answer == *"$1"* ]] || failed "expected: $1"
 }
 
-in_cluster() { # TEXT: the answer that a pod of the cluster gets from the service
-  say "pod caller" curl http://tomcat:8080
+in_cluster() { # TEXT [HEADER]: the answer that a pod of the cluster gets from the service
+  say "pod caller" curl ${2:+-H "'$2'"} http://tomcat:8080
   local answer
-  answer=$($testbed kubectl exec -n dev caller -- /echo get http://tomcat:8080 2>&1) || true
+  answer=$($testbed kubectl exec -n dev caller -- /echo get http://tomcat:8080 ${2:+"$2"} 2>&1) || true
   echo "$answer"
   [[ $answer == *"$1"* ]] || failed "expected: $1"
 }

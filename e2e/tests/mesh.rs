@@ -92,6 +92,49 @@ fn a_mark_may_have_a_key_and_any_value() {
     assert_eq!(bad.interrupt(20).code, 0);
 }
 
+#[test]
+fn rules_tell_requests_apart_by_more_than_one_header() {
+    let (cluster, laptop) = bed("rules");
+    let _local = laptop.serve(8080, LOCAL);
+    let flags =
+        ["mesh", "tomcat", "--expose", "8080", "--match", "header:x-team^=blue", "--match", "path:/mine"];
+
+    let mut mesh = laptop.ktctl(&flags);
+    mesh.wait_for("Now requests that match header:x-team^=blue and path:/mine come here", 40);
+
+    let laptop_or_cluster = |path: &str, header: &str| {
+        let page = cluster.get_with(&format!("{URL}{path}"), Some(header)).expect("an answer");
+        // Pages other than / tell who answers.
+        if page.contains(&format!("\"hostname\": \"{}\"", laptop.name())) { "laptop" } else { "cluster" }
+    };
+    wait_until("the rules are known", Duration::from_secs(NODES), || {
+        (laptop_or_cluster("/mine/x", "X-Team: blue-2") == "laptop").then_some(())
+    });
+    assert_eq!(laptop_or_cluster("/other", "X-Team: blue-2"), "cluster");
+    assert_eq!(laptop_or_cluster("/mine/x", "X-Team: red"), "cluster");
+    assert_eq!(laptop_or_cluster("/mineral", "X-Team: blue"), "cluster");
+}
+
+#[test]
+fn what_is_not_http_goes_to_the_original_also_where_the_server_speaks_first() {
+    let (cluster, laptop) = bed("raw");
+    let _local = laptop.serve(8080, LOCAL);
+    let ports = "[{\"op\":\"add\",\"path\":\"/spec/ports\",\"value\":[\
+        {\"name\":\"web\",\"port\":8080,\"targetPort\":8080},\
+        {\"name\":\"line\",\"port\":7000,\"targetPort\":7000},\
+        {\"name\":\"dgram\",\"port\":7000,\"targetPort\":7000,\"protocol\":\"UDP\"}]}]";
+    cluster.kubectl(&["patch", "service", "tomcat", "--type", "json", "-p", ports]).expect("patched");
+
+    let _mesh = mesh(&laptop, &["tomcat", "--expose", "8080", "--versionMark", "mine"]);
+
+    wait_for_marked(&cluster, "VERSION: mine", LOCAL);
+    for kind in ["tcp", "udp"] {
+        let sent = cluster.kubectl(&["exec", "caller", "--", "/echo", "send", kind, "tomcat:7000", "hello"]);
+        let said = sent.unwrap_or_else(|error| panic!("{kind}: {error}"));
+        assert!(said.starts_with("tomcat-") && said.contains("hello"), "{kind}: {said}");
+    }
+}
+
 // covers: 3-15
 #[test]
 fn the_line_of_an_article_uses_its_images_for_shadow_and_router() {

@@ -48,6 +48,21 @@ fn each_right_on_pods_and_the_tunnel_is_named_when_preview_misses_it() {
 }
 
 #[test]
+fn each_right_on_pods_is_named_when_mesh_misses_it() {
+    each_right("mpods", &MESH, &["pods"]);
+}
+
+#[test]
+fn each_right_on_config_maps_and_the_tunnel_is_named_when_mesh_misses_it() {
+    each_right("mmaps", &MESH, &["configmaps", "pods/portforward"]);
+}
+
+#[test]
+fn each_right_on_services_is_named_when_mesh_misses_it() {
+    each_right("mservices", &MESH, &["services"]);
+}
+
+#[test]
 fn exchange_needs_no_right_on_deployments_and_events() {
     each_right("erest", &EXCHANGE, &["deployments", "events"]);
 }
@@ -97,6 +112,19 @@ const EXCHANGE: Line = Line {
     works: |cluster, laptop| {
         let _local = laptop.serve(8080, LOCAL);
         cluster.wait_for_answer("http://tomcat:8080", LOCAL, 6);
+        Ok(())
+    },
+};
+
+const MESH: Line = Line {
+    args: &["mesh", "tomcat", "--expose", "8080", "--versionMark", "mine", "--skipPortChecking"],
+    ready: "Now you can access your service",
+    works: |cluster, laptop| {
+        let _local = laptop.serve(8080, LOCAL);
+        wait_until("requests with the mark come here", Duration::from_secs(6), || {
+            let page = cluster.get_with("http://tomcat:8080", Some("VERSION: mine"));
+            page.is_ok_and(|page| page.contains(LOCAL)).then_some(())
+        });
         Ok(())
     },
 };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kt_cluster::names;
 use kt_host::helper::{self, Undone};
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
@@ -72,7 +73,11 @@ pub(crate) fn say_remaining(status: &Status) {
     let Status { namespace, shadows, redirected, previewed, meshed, .. } = status;
     if let Some(meshed) = meshed {
         let service = &meshed.service;
+        let (router, stuntman) = (names::router(service), names::stuntman(service));
         warn!(">> end every mesh of the service by: ktctl -n {namespace} recover {service}");
+        warn!(
+            ">> or look at what it has: kubectl -n {namespace} get pod/{router} configmap/{router} service/{stuntman}"
+        );
     }
     if let Some((service, _)) = redirected {
         warn!(">> put the service back by: ktctl -n {namespace} recover {service}");
