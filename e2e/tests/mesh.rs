@@ -192,6 +192,11 @@ fn several_users_mesh_one_service_and_the_last_puts_it_back() {
     assert!(said.text.contains(taken), "{}", said.text);
     wait_for_marked(&cluster, "VERSION: one", LOCAL);
     wait_for_marked(&cluster, "KT-MARK: two", OTHER);
+    let seen = two.ktctl(&["birdseye"]).wait(10).ok();
+    for part in ["> tomcat - meshed (auto) by [", &format!("[{}]", one.user()), &format!("[{}]", two.user())]
+    {
+        assert!(seen.contains(part), "{part} is not in: {seen}");
+    }
     assert_eq!(first.interrupt(20).code, 0);
     wait_for_marked(&cluster, "VERSION: one", DEMO);
     wait_for_marked(&cluster, "KT-MARK: two", OTHER);

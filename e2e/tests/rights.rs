@@ -184,7 +184,9 @@ fn names_what_stays(cluster: &Cluster, before: &Snapshot, ended: &Ended, case: &
     for object in &left {
         let name = object.rsplit('/').next().unwrap_or_default();
         assert!(ended.text.contains(name), "{case}: {object} stays and is not named:\n{}", ended.text);
-        cluster.kubectl(&["delete", "--wait=false", &object.to_lowercase()]).expect("remove it");
+        // What belongs to a pod goes by itself, a moment after it.
+        let remove = ["delete", "--wait=false", "--ignore-not-found", &object.to_lowercase()];
+        cluster.kubectl(&remove).expect("remove it");
     }
     assert!(left.is_empty() || ended.code == 1, "{case}: code {}: {}", ended.code, ended.text);
     assert_eq!(now.part("Service/tomcat"), before.part("Service/tomcat"), "{case}: {}", ended.text);
