@@ -133,18 +133,25 @@ impl Cluster {
         });
     }
 
-    /// Kills the API server, which its node then starts anew, and waits until that one answers.
-    /// Everybody who works with the cluster at that time is cut off.
+    /// Kills a part of the cluster, `kube-apiserver`, `kubelet` or `containerd`, which its node then
+    /// starts anew, and waits until another one runs and the API server answers. Everybody who works
+    /// with the cluster by way of it at that time is cut off.
     ///
     /// # Panics
-    /// When it does not answer within half a minute.
-    pub fn restart_api_server(&self) {
-        let killed = api_server().expect("an API server runs");
-        on_node1(&["kill", "-9", &killed]).expect("kill the API server");
-        wait_until("another API server answers", Duration::from_secs(30), || {
-            let new = api_server().is_some_and(|pid| pid != killed);
+    /// When it is not back within half a minute.
+    pub fn restart(&self, node: &str, part: &str) {
+        let killed = part_of(node, part).unwrap_or_else(|| panic!("no {part} runs on {node}"));
+        on_node(node, &["kill", "-9", &killed]).expect("kill it");
+        wait_until(&format!("another {part} runs"), Duration::from_secs(30), || {
+            let new = part_of(node, part).is_some_and(|pid| pid != killed);
             (new && kubectl(&["get", "--raw", "/readyz"], "").is_ok()).then_some(())
         });
+    }
+
+    /// The node on which a pod with these labels runs.
+    pub fn node_of(&self, labels: &str) -> String {
+        self.kubectl(&["get", "pods", "-l", labels, "-o", "jsonpath={.items[0].spec.nodeName}"])
+            .expect("the pod has a node")
     }
 
     /// A picture of the namespace's objects.
@@ -167,14 +174,19 @@ impl Drop for Cluster {
 }
 
 /// The process number of the API server on its node.
-fn api_server() -> Option<String> {
-    let processes = on_node1(&["ps", "-ww", "-eo", "pid=,args="]).ok()?;
-    let line = processes.lines().find(|line| line.split_whitespace().nth(2) == Some("kube-apiserver"))?;
-    line.split_whitespace().next().map(String::from)
+/// The process of a part. Most parts are one program whose first argument tells which.
+fn part_of(node: &str, part: &str) -> Option<String> {
+    let processes = on_node(node, &["ps", "-ww", "-eo", "pid=,args="]).ok()?;
+    let is_it = |line: &&str| {
+        let mut words = line.split_whitespace().skip(1);
+        let program = words.next().and_then(|path| path.rsplit('/').next());
+        program == Some(part) || program == Some("kube") && words.next() == Some(part)
+    };
+    processes.lines().find(is_it)?.split_whitespace().next().map(String::from)
 }
 
-fn on_node1(command: &[&str]) -> Result<String, String> {
-    let mut driver = bed::testbed(&[&["exec", "node1"], command].concat());
+fn on_node(node: &str, command: &[&str]) -> Result<String, String> {
+    let mut driver = bed::testbed(&[&["exec", node], command].concat());
     driver.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let (ok, out, said) = talk(driver, "");
     if ok { Ok(out) } else { Err(out + &said) }

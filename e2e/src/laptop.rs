@@ -163,6 +163,24 @@ impl Laptop {
     }
 
     /// Sets the namespace in the user's kubeconfig.
+    /// Gives the laptop's user the kubeconfig of another user of the cluster, as a file for
+    /// `--kubeconfig`, and that user a role in the namespace.
+    ///
+    /// # Panics
+    /// When the test bed knows no such user.
+    pub fn become_also(&self, cluster: &Cluster, user: &str, role: &str) -> String {
+        let bind =
+            ["create", "rolebinding", user, &format!("--clusterrole={role}"), &format!("--user={user}")];
+        cluster.kubectl(&bind).expect("bind the role");
+        let path = Running::start(bed::testbed(&["kubeconfig", user])).wait(PATIENCE).ok();
+        let file = format!("/home/{}/{user}.kubeconfig", self.user);
+        self.root(&["install", "-o", &self.user, "-m", "600", path.trim(), &file]).ok();
+        let namespace = ["--namespace", cluster.namespace()];
+        let set = ["kubectl", "--kubeconfig", &file, "config", "set-context", "--current"];
+        self.run(&[&set[..], &namespace].concat()).ok();
+        file
+    }
+
     fn work_in(&self, namespace: &str) -> Ended {
         self.run(&["kubectl", "config", "set-context", "--current", "--namespace", namespace])
     }

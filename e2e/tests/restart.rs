@@ -7,7 +7,7 @@ use e2e::{Cluster, Conversation, DEMO, LOCAL, Laptop};
 const KUBE_PROXY: u64 = 40;
 
 #[test]
-fn both_directions_outlive_a_restart_of_the_api_server() {
+fn both_directions_outlive_a_restart_of_the_clusters_parts() {
     let cluster = Cluster::new("restart");
     let laptop = Laptop::lease(&cluster);
     let before = cluster.snapshot();
@@ -18,7 +18,13 @@ fn both_directions_outlive_a_restart_of_the_api_server() {
     exchange.wait_for("will be redirected to local", 30);
     let talk = Conversation::start(&laptop, &cluster.pod_ip("tomcat"));
 
-    cluster.restart_api_server();
+    for shadow in ["kt-role=shadow-connect", "kt-role=shadow-exchange"] {
+        for part in ["kubelet", "containerd"] {
+            cluster.restart(&cluster.node_of(shadow), part);
+            talk.goes_on(30);
+        }
+    }
+    cluster.restart("node1", "kube-apiserver");
 
     talk.goes_on(20);
     assert_eq!(talk.hang_up().code, 0);

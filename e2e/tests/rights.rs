@@ -89,6 +89,43 @@ fn the_role_for_connect_alone_is_enough_for_connect() {
     Snapshot::wait_until_as(&in_cluster, 15, || cluster.snapshot());
 }
 
+#[test]
+fn the_role_edit_of_kubernetes_is_enough_for_both_directions() {
+    let cluster = Cluster::new("edit");
+    let laptop = Laptop::lease(&cluster);
+    let editor = laptop.become_also(&cluster, "editor", "edit");
+    let before = cluster.snapshot();
+    let _local = laptop.serve(8080, LOCAL);
+
+    let mut connect = laptop.connect(&["--kubeconfig", &editor]);
+    let mut exchange = laptop.ktctl(&["exchange", "tomcat", "--expose", "8080", "--kubeconfig", &editor]);
+    exchange.wait_for("will be redirected to local", 30);
+
+    wait_until("the service comes here", Duration::from_secs(6), || {
+        laptop.get("http://tomcat:8080").text.contains(LOCAL).then_some(())
+    });
+    assert_eq!(exchange.interrupt(15).code, 0);
+    assert_eq!(connect.interrupt(15).code, 0);
+    Snapshot::wait_until_as(&before, 15, || cluster.snapshot());
+}
+
+#[test]
+fn a_guest_who_may_only_look_sees_who_does_what_and_is_told_what_he_may_not() {
+    let cluster = Cluster::new("guest");
+    let laptop = Laptop::lease(&cluster);
+    let guest = laptop.become_also(&cluster, "guest", "guest");
+    let _local = laptop.serve(8080, LOCAL);
+    let mut exchange = laptop.ktctl(&["exchange", "tomcat", "--expose", "8080"]);
+    exchange.wait_for("will be redirected to local", 30);
+
+    let seen = laptop.ktctl(&["birdseye", "--kubeconfig", &guest]).wait(15).ok();
+    let refused = laptop.ktctl(&["preview", "mine", "--expose", "8080", "--kubeconfig", &guest]).wait(20);
+
+    assert!(seen.contains(&format!("> tomcat - exchanged by [{}]", laptop.user())), "{seen}");
+    assert_eq!(refused.code, 1, "{}", refused.text);
+    assert!(refused.text.contains("right to create"), "{}", refused.text);
+}
+
 /// A command, and how to see that it does its work.
 struct Line {
     args: &'static [&'static str],
