@@ -23,6 +23,16 @@ fn each_right_on_services_and_the_tunnel_is_named_when_connect_misses_it() {
 }
 
 #[test]
+fn each_right_on_pods_is_named_when_connect_with_a_device_misses_it() {
+    each_right("dpods", &DEVICE, &["pods"]);
+}
+
+#[test]
+fn each_right_on_the_rest_is_named_when_connect_with_a_device_misses_it() {
+    each_right("drest", &DEVICE, &["configmaps", "services", "pods/portforward"]);
+}
+
+#[test]
 fn each_right_on_pods_is_named_when_exchange_misses_it() {
     each_right("epods", &EXCHANGE, &["pods"]);
 }
@@ -129,12 +139,14 @@ fn a_guest_who_may_only_look_sees_who_does_what_and_is_told_what_he_may_not() {
 /// A command, and how to see that it does its work.
 struct Line {
     args: &'static [&'static str],
+    is_sudo: bool,
     ready: &'static str,
     works: fn(&Cluster, &Laptop) -> Result<(), String>,
 }
 
 const CONNECT: Line = Line {
     args: &["connect", "--disableTunDevice"],
+    is_sudo: false,
     ready: "All looks good",
     works: |cluster, laptop| {
         let url = format!("http://{}:8080", cluster.service_ip("tomcat"));
@@ -143,8 +155,20 @@ const CONNECT: Line = Line {
     },
 };
 
+const DEVICE: Line = Line {
+    args: &["connect"],
+    is_sudo: true,
+    ready: "All looks good",
+    works: |cluster, laptop| {
+        let url = format!("http://{}:8080", cluster.service_ip("tomcat"));
+        let page = laptop.run(&["curl", "-sS", "--max-time", "5", &url]);
+        if page.text.contains(DEMO) { Ok(()) } else { Err(page.text) }
+    },
+};
+
 const EXCHANGE: Line = Line {
     args: &["exchange", "tomcat", "--expose", "8080", "--skipPortChecking"],
+    is_sudo: false,
     ready: "will be redirected to local",
     works: |cluster, laptop| {
         let _local = laptop.serve(8080, LOCAL);
@@ -155,6 +179,7 @@ const EXCHANGE: Line = Line {
 
 const MESH: Line = Line {
     args: &["mesh", "tomcat", "--expose", "8080", "--versionMark", "mine", "--skipPortChecking"],
+    is_sudo: false,
     ready: "Now you can access your service",
     works: |cluster, laptop| {
         let _local = laptop.serve(8080, LOCAL);
@@ -168,6 +193,7 @@ const MESH: Line = Line {
 
 const PREVIEW: Line = Line {
     args: &["preview", "mine", "--expose", "8080", "--skipPortChecking"],
+    is_sudo: false,
     ready: "Now you can access your local service",
     works: |cluster, laptop| {
         let _local = laptop.serve(8080, LOCAL);
@@ -197,7 +223,7 @@ fn each_right(name: &str, line: &Line, resources: &[&str]) {
 /// A run gets ready and does its work, or ends with the name of the right.
 fn works_or_names(cluster: &Cluster, laptop: &Laptop, line: &Line, resource: &str, verb: &str) -> Ended {
     let case = format!("without {verb} {resource}");
-    let mut run = laptop.ktctl(line.args);
+    let mut run = if line.is_sudo { laptop.sudo_ktctl(line.args) } else { laptop.ktctl(line.args) };
     let ready = wait_until(&case, Duration::from_secs(15), || {
         let ready = run.text().contains(line.ready);
         (ready || !run.is_running()).then_some(ready)
