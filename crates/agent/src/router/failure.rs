@@ -15,7 +15,7 @@ use super::kept::Answer;
 /// The body of an answer.
 pub(super) enum Told {
     /// Of an upstream, over a connection that is kept.
-    Answer(Answer),
+    Answer(Box<Answer>),
     /// Of an upstream, over a connection with a task of its own.
     Passed(Incoming),
     /// Of an upstream, over a connection that other streams use, too.
@@ -82,7 +82,7 @@ impl Body for Told {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut *self {
-            Told::Answer(body) => Pin::new(body).poll_frame(context),
+            Told::Answer(body) => Pin::new(&mut **body).poll_frame(context),
             Told::Passed(body) | Told::Streamed(body, _) => Pin::new(body).poll_frame(context),
             Told::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
         }

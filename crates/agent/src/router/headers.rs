@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{CONNECTION, EXPECT, Entry, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Uri, Version, request};
 use kt_wire::rules::Request;
 
@@ -84,7 +85,7 @@ fn keep_trailers_only(headers: &mut HeaderMap) {
 
 /// Whom the caller names: the target of the request goes before the header.
 fn host_of(asked: &request::Parts) -> Option<String> {
-    let authority = asked.uri.authority().map(|authority| authority.as_str());
+    let authority = asked.uri.authority().map(Authority::as_str);
     let host = || asked.headers.get(HOST).and_then(|host| host.to_str().ok());
     authority.or_else(host).map(str::to_owned)
 }

@@ -22,9 +22,9 @@ pub(super) async fn serve(caller: Caller, socket: Replayed) {
     let mut ending = caller.router.ending.subscribe();
     let caller = Rc::new(caller);
     let service = service_fn(|request| respond(caller.clone(), request));
+    // Without `pipeline_flush`: with it hyper buffers an answer that is not read without a limit.
     let connection = http1::Builder::new()
         .auto_date_header(false)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
     let mut connection = pin!(connection);
@@ -102,7 +102,7 @@ async fn exchange(
 }
 
 fn told(response: Response<Incoming>, connection: Kept, upstream: Rc<Upstream>) -> Response<Told> {
-    response.map(|body| Told::Answer(Answer::new(body, connection, upstream)))
+    response.map(|body| Told::Answer(Box::new(Answer::new(body, connection, upstream))))
 }
 
 /// A copy of a request which does no more harm twice than once, and has no body.

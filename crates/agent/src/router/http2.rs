@@ -10,6 +10,7 @@ use std::rc::Rc;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request, uri};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper::{client, server};
@@ -44,7 +45,7 @@ struct Connection {
 
 /// Runs the tasks of a connection where the connection itself runs.
 #[derive(Clone, Copy)]
-struct Here;
+pub(super) struct Here;
 
 impl<F: Future + 'static> Executor<F> for Here {
     fn execute(&self, task: F) {
@@ -138,7 +139,7 @@ async fn exchange(
         connection = connections.to(chosen, original).await.map_err(Failed::Refused)?;
         result = connection.sender.try_send_request(request).await;
     }
-    let response = result.map_err(|error| error.into_error())?;
+    let response = result.map_err(TrySendError::into_error)?;
     Ok(response.map(|body| Told::Streamed(body, connection.streams)))
 }
 

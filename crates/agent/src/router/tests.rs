@@ -3,5 +3,6 @@
 mod bed;
 mod commands;
 mod http1;
+mod http2;
 mod live;
 mod raw;

@@ -240,10 +240,10 @@ async fn connect_is_refused() {
     .await;
 }
 
-/// A body of 64 MiB each way, of which the router may hold only what sockets and buffers hold.
+/// A body of 256 MiB each way, of which the router may hold only what sockets and buffers hold.
 #[tokio::test]
 async fn a_large_body_is_streamed_both_ways_and_waits_for_who_reads_it() {
-    const LENGTH: usize = 64 << 20;
+    const LENGTH: usize = 256 << 20;
     with_bed(async |bed| {
         let listener = bed.listener(ORIGINAL).await;
         bed.use_routes(1, &[]).await;
