@@ -124,6 +124,7 @@ impl Cluster {
                 progress(Progress::Ready { pod: shadow.name.clone() });
                 Ok(shadow)
             }
+            Err(error) if error.made_nothing(wanted) => Err(error),
             Err(error) => {
                 if let Err(left) = self.delete_shadow(&wanted.name).await {
                     tracing::warn!(pod = wanted.name, error = %left, "the shadow stays behind");

@@ -102,6 +102,10 @@ fn of_hello(error: &HelloError) -> Option<String> {
         HelloError::Foreign(_) => {
             Some("the image does not contain a matching shadow: leave --image out, or use an image made by `make images`".into())
         }
+        // A foreign program may be ready for a moment before it ends.
+        HelloError::Carrier(error) if error.to_string().contains("failed to connect to localhost") => {
+            Some("nothing in the pod answers; an image named with --image has to contain a matching shadow: leave --image out, or use an image made by `make images`".into())
+        }
         HelloError::Version(_) => Some("use the image of the same version as this ktctl, or leave --image out".into()),
         _ => None,
     }

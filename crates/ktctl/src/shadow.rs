@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use kt_cluster::heartbeat::{Kind, ObjectRef};
 use kt_cluster::marks::{Config, Role};
-use kt_cluster::shadow::{Error, Programs, Progress, Quota, Shadow, ShadowWanted};
+use kt_cluster::shadow::{Programs, Progress, Quota, Shadow, ShadowWanted};
 use kt_cluster::{Cluster, names};
 use kt_host::home::{host_name, user_name};
 use kt_wire::link::LinkEnd;
@@ -148,8 +148,8 @@ impl Keeper {
         self.journal.note_shadow(&wanted.name);
         let said = Mutex::new(String::new());
         let made = self.cluster.ensure_shadow(&wanted, &|progress| say(&said, &progress)).await;
-        if let Err(Error::NoImage { .. } | Error::Images { .. }) = &made {
-            self.journal.forget_shadow(&wanted.name); // these come before anything is made
+        if made.as_ref().is_err_and(|error| error.made_nothing(&wanted)) {
+            self.journal.forget_shadow(&wanted.name);
         }
         let shadow = made?;
         *self.present.lock().unwrap_or_else(PoisonError::into_inner) = Some(shadow.clone());

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::wanted::ShadowWanted;
 use crate::api::ApiError;
 
 /// Why there is no shadow.
@@ -74,6 +75,20 @@ pub enum Error {
         /// Why not.
         source: ApiError,
     },
+}
+
+impl Error {
+    /// Was it told before anything was made? The config map is the first object, or the pod where
+    /// the image has the program.
+    pub fn made_nothing(&self, wanted: &ShadowWanted) -> bool {
+        match self {
+            Error::NoImage { .. } | Error::Images { .. } | Error::NoProgram { .. } => true,
+            Error::Creating { kind, source, .. } => {
+                source.is_forbidden() && (*kind == "config map" || wanted.image.is_some())
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What Kubernetes reported against a pod.
