@@ -14,6 +14,8 @@ use tokio::task::spawn_local;
 
 use super::*;
 
+mod udp;
+
 struct Loopback(SocketAddr);
 
 impl Dialer for Loopback {
