@@ -173,8 +173,9 @@ impl Callers {
     /// A stream to the laptop; [`Reason::LinkLost`] when that is away for too long.
     async fn to_laptop(&self, arrived: &Open) -> Result<Stream, Refused> {
         tokio::select! {
-            opened = self.link.open(arrived) => opened,
+            biased; // a laptop that is away would find what it is asked now when it is back
             () = laptop_is_away(&self.link, self.ending.clone()) => Err(Reason::LinkLost.into()),
+            opened = self.link.open(arrived) => opened,
         }
     }
 

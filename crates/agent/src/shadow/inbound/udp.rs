@@ -120,10 +120,8 @@ impl Peer {
     async fn with_original(&mut self, counted: Counted) -> ControlFlow<()> {
         let callers = self.callers.clone();
         let Some(target) = &callers.otherwise else { return ControlFlow::Break(()) };
-        let original = match outbound::udp_socket(&callers.resolver, target).await {
-            Ok(original) => original,
-            Err(_) => return ControlFlow::Break(()),
-        };
+        let original = outbound::udp_socket(&callers.resolver, target).await;
+        let Ok(original) = original else { return ControlFlow::Break(()) };
         let mut counted = Some(counted);
         let mut status = callers.link.status();
         let mut buffer = vec![0; DATAGRAM];

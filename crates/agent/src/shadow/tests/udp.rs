@@ -1,6 +1,5 @@
 //! Datagrams from the cluster to the laptop.
 
-use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::*;
