@@ -9,7 +9,7 @@ use std::time::Duration;
 use kt_wire::relay;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// Listens for callers from everywhere, over both families where the system has both.
 pub(crate) fn bind(port: u16) -> io::Result<TcpListener> {
@@ -31,8 +31,23 @@ pub(crate) fn bind(port: u16) -> io::Result<TcpListener> {
     result
 }
 
+/// The same for datagrams.
+pub(crate) fn bind_udp(port: u16) -> io::Result<UdpSocket> {
+    let mut result = Err(io::ErrorKind::AddrNotAvailable.into());
+    for address in anywhere(port) {
+        result = std::net::UdpSocket::bind(address).and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            UdpSocket::from_std(socket)
+        });
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
 /// An address on all interfaces, of both families where the system has both.
-pub(crate) fn anywhere(port: u16) -> [SocketAddr; 2] {
+fn anywhere(port: u16) -> [SocketAddr; 2] {
     [(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]
 }
 

@@ -22,8 +22,8 @@ use crate::{marks, redirect};
 pub struct PreviewWanted {
     /// Its name.
     pub service: String,
-    /// Its ports, which are those of the shadow, too.
-    pub ports: BTreeSet<u16>,
+    /// Its ports, which are those of the shadow, too, with their protocols: `TCP` or `UDP`.
+    pub ports: BTreeSet<(u16, &'static str)>,
     /// Shall it be reached from outside of the cluster, by a load balancer?
     pub external: bool,
     /// Login name of the developer.
@@ -78,11 +78,11 @@ fn plan(wanted: &PreviewWanted, namespace: &str, now: i64) -> Service {
         annotations: Some(words(&annotations)),
         ..ObjectMeta::default()
     };
-    let port = |port: &u16| ServicePort {
-        name: Some(format!("kt-{port}")),
+    let port = |(port, protocol): &(u16, &str)| ServicePort {
+        name: Some(if *protocol == "TCP" { format!("kt-{port}") } else { format!("kt-{port}-udp") }),
         port: i32::from(*port),
         target_port: Some(IntOrString::Int(i32::from(*port))),
-        protocol: Some("TCP".to_owned()),
+        protocol: Some((*protocol).to_owned()),
         ..ServicePort::default()
     };
     let spec = ServiceSpec {
@@ -204,7 +204,7 @@ mod tests {
     fn wanted() -> PreviewWanted {
         PreviewWanted {
             service: "mine".into(),
-            ports: [80, 8080].into(),
+            ports: [(80, "TCP"), (8080, "TCP"), (8080, "UDP")].into(),
             external: false,
             user: "alice".into(),
             ours: [("kt-role".to_owned(), "shadow-preview".to_owned()), ("kt-target".into(), "abc".into())]
@@ -230,7 +230,8 @@ mod tests {
                 "type": "ClusterIP", "selector": {"kt-role": "shadow-preview", "kt-target": "abc"},
                 "ports": [
                     {"name": "kt-80", "port": 80, "targetPort": 80, "protocol": "TCP"},
-                    {"name": "kt-8080", "port": 8080, "targetPort": 8080, "protocol": "TCP"}
+                    {"name": "kt-8080", "port": 8080, "targetPort": 8080, "protocol": "TCP"},
+                    {"name": "kt-8080-udp", "port": 8080, "targetPort": 8080, "protocol": "UDP"}
                 ]
             }
         });

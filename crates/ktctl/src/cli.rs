@@ -158,7 +158,7 @@ pub(crate) struct Exchange {
     /// A service, or service/NAME, svc/NAME, deployment/NAME, deploy/NAME
     #[arg(value_name = "TARGET", num_args = 0..)]
     pub(crate) targets: Vec<String>,
-    /// Ports, as LOCAL or LOCAL:REMOTE, e.g. 8080 or 7001,8080:80
+    /// Ports, as LOCAL or LOCAL:REMOTE, e.g. 8080 or 7001,8080:80,53/udp
     #[arg(long, value_name = "PORTS", value_parser = ports())]
     pub(crate) expose: Option<Ports>,
     /// How the service is redirected
@@ -167,6 +167,9 @@ pub(crate) struct Exchange {
     /// Do not demand that something listens on the local ports
     #[arg(long)]
     pub(crate) skip_port_checking: bool,
+    /// Tell the local program who calls: a PROXY protocol v2 header before each TCP connection
+    #[arg(long)]
+    pub(crate) proxy_protocol: bool,
 }
 
 /// `ktctl preview`
@@ -176,7 +179,7 @@ pub(crate) struct Preview {
     /// The new service
     #[arg(value_name = "SERVICE", num_args = 0..)]
     pub(crate) services: Vec<String>,
-    /// Ports, as LOCAL or LOCAL:SERVICE, e.g. 8080 or 7001,8080:80
+    /// Ports, as LOCAL or LOCAL:SERVICE, e.g. 8080 or 7001,8080:80,53/udp
     #[arg(long, value_name = "PORTS", value_parser = ports())]
     pub(crate) expose: Option<Ports>,
     /// Reachable from outside of the cluster, too: a service of type LoadBalancer
@@ -185,6 +188,9 @@ pub(crate) struct Preview {
     /// Do not demand that something listens on the local ports
     #[arg(long)]
     pub(crate) skip_port_checking: bool,
+    /// Tell the local program who calls: a PROXY protocol v2 header before each TCP connection
+    #[arg(long)]
+    pub(crate) proxy_protocol: bool,
 }
 
 /// `ktctl mesh`
@@ -214,6 +220,9 @@ pub(crate) struct Mesh {
     /// Do not demand that something listens on the local ports
     #[arg(long)]
     pub(crate) skip_port_checking: bool,
+    /// Tell the local program who calls: a PROXY protocol v2 header before each TCP connection
+    #[arg(long)]
+    pub(crate) proxy_protocol: bool,
 }
 
 /// `ktctl recover`

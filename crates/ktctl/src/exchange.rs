@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use kt_cluster::Cluster;
 use kt_cluster::leftovers::SETTLE;
 use kt_cluster::marks::Role;
 use kt_cluster::redirect::{GuardEnd, GuardEvent, Lock, Owner, Redirected};
 use kt_cluster::shadow::{Shadow, ShadowWanted};
 use kt_cluster::target::{Exposed, Target, TargetName, shadow_ports};
-use kt_cluster::{Cluster, names};
 use kt_host::home::{host_name, user_name};
 use kt_host::shutdown::Triggers;
 use kt_wire::{IncomingQueue, Link};
@@ -17,7 +17,6 @@ use tracing::{info, warn};
 
 use crate::cli::{Exchange, Global, Ports};
 use crate::failure::Usage;
-use crate::inbound::deliver::Delivery;
 use crate::inbound::{self, Inbound};
 use crate::run::{Journal, Journals, Run};
 use crate::shadow::{self, Keeper};
@@ -61,9 +60,6 @@ pub(crate) fn check(ask: &Exchange) -> Result<(&str, &Ports), Usage> {
     }
     let missing = || Usage("--expose is required, e.g. --expose 8080 or --expose 8080:80".into());
     let ports = ask.expose.as_ref().ok_or_else(missing)?;
-    if let Some(udp) = ports.pairs.iter().find(|pair| pair.udp) {
-        return Err(Usage(format!("port {}/udp can not be exchanged yet, only TCP", udp.cluster)));
-    }
     Ok((target, ports))
 }
 
@@ -90,9 +86,6 @@ async fn start(
     journals: &Journals,
 ) -> anyhow::Result<()> {
     let (name, ports) = check(ask)?;
-    if !ask.skip_port_checking {
-        inbound::check_ports(&ports.pairs).await?;
-    }
     let cluster = crate::access(global).await?;
     let journal = journals.open(global, &cluster)?;
     made.cluster = Some((cluster.clone(), journal.clone()));
@@ -104,6 +97,10 @@ async fn start(
     }
     let exposed = target.resolve(&ports.pairs)?;
     let service = target.service.clone();
+    let deliveries = inbound::deliveries(&service, &exposed, ask.proxy_protocol);
+    if !ask.skip_port_checking {
+        inbound::check_ports(&deliveries).await?;
+    }
     let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
     made.lock = Some(cluster.lock(&service, &owner, &|wait| info!("{wait}")).await?);
     info!("Service {service} locked");
@@ -113,7 +110,7 @@ async fn start(
     made.shadow = Some(keeper.clone());
     let (shadow, opened) = keeper.open().await?;
     let ours = shadow.mark();
-    let inbound = Inbound::new(deliveries(&service, &exposed), tasks);
+    let inbound = Inbound::new(deliveries, tasks);
     made.inbound = Some(inbound.clone());
     let redirected = Arc::new(OnceLock::new());
     let link = opened.link.clone();
@@ -139,9 +136,8 @@ async fn start(
     made.guards.start("guard", guard(cluster, redirected.clone(), shadow.name));
     let guards = made.guards.clone();
     tasks.start("guards", async move { Err::<(), _>(guards.failed().await) });
-    if let Some(port) = exposed.first() {
-        inbound.wait_for_callers(&link, &service, port.service).await;
-    }
+    let probed = exposed.iter().find(|port| !port.is_udp()).map(|port| port.service);
+    inbound.wait_for_callers(&link, &service, probed).await;
     report::ready(&[&ready_text(&target)]);
     Ok(())
 }
@@ -166,17 +162,6 @@ fn wanted(
         ports: shadow_ports(exposed),
         ..shadow::wanted(global, Role::Exchange, &target.service)?
     })
-}
-
-/// While this laptop is away, callers go to the original pods, which the stuntman leads to.
-fn deliveries(service: &str, exposed: &[Exposed]) -> Vec<Delivery> {
-    let stuntman = names::stuntman(service);
-    let delivery = |port: &Exposed| Delivery {
-        cluster: port.pod,
-        laptop: port.laptop,
-        otherwise: Some(kt_wire::Target::Name(stuntman.clone(), port.service)),
-    };
-    exposed.iter().map(delivery).collect()
 }
 
 /// What happens when the shadow is gone.

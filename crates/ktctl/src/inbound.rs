@@ -1,12 +1,16 @@
 //! Cluster to laptop: callers of a service reach a program on this laptop.
 
+mod datagrams;
 pub(crate) mod deliver;
+mod proxy_protocol;
 
 use std::time::Duration;
 
-use kt_cluster::target::Expose;
-use kt_wire::{IncomingQueue, Link, Open};
-use tokio::time::{interval, timeout};
+use kt_cluster::leftovers::SETTLE;
+use kt_cluster::names;
+use kt_cluster::target::Exposed;
+use kt_wire::{IncomingQueue, Link, Open, Protocol, Target};
+use tokio::time::{interval, sleep, timeout};
 use tracing::debug;
 
 use crate::failure::Advised;
@@ -41,10 +45,13 @@ impl Inbound {
         Ok(())
     }
 
-    /// Calls the service from the shadow until such a call has come here, for a limited time: nodes
-    /// learn of a change a moment after the API server, and some let no pod call itself.
-    pub(crate) async fn wait_for_callers(&self, link: &Link, service: &str, port: u16) {
-        let probe = Open::Tcp(kt_wire::Target::Name(service.into(), port));
+    /// Calls a TCP port of the service from the shadow until such a call has come here, for a limited
+    /// time: nodes learn of a change a moment after the API server, and some let no pod call itself.
+    /// Without such a port it waits as long as nodes take as a rule: a datagram of ours would be taken
+    /// for a request.
+    pub(crate) async fn wait_for_callers(&self, link: &Link, service: &str, port: Option<u16>) {
+        let Some(port) = port else { return sleep(SETTLE).await };
+        let probe = Open::Tcp(Target::Name(service.into(), port));
         let called = async {
             let mut ticks = interval(CALL_EVERY);
             while self.drain.callers() == 0 {
@@ -64,11 +71,26 @@ impl Inbound {
     }
 }
 
-/// Demands that programs listen where callers will be delivered.
-pub(crate) async fn check_ports(pairs: &[Expose]) -> Result<(), Advised> {
-    for pair in pairs {
-        if deliver::connect(pair.laptop).await.is_err() {
-            let text = format!("no application is running on port {}", pair.laptop);
+/// Where the ports of a service go. While this laptop is away, callers go to the original pods, which
+/// the stuntman leads to.
+pub(crate) fn deliveries(service: &str, exposed: &[Exposed], says_caller: bool) -> Vec<Delivery> {
+    let stuntman = names::stuntman(service);
+    let delivery = |port: &Exposed| Delivery {
+        cluster: port.pod,
+        laptop: port.laptop,
+        protocol: if port.is_udp() { Protocol::Udp } else { Protocol::Tcp },
+        otherwise: Some(Target::Name(stuntman.clone(), port.service)),
+        says_caller,
+    };
+    exposed.iter().map(delivery).collect()
+}
+
+/// Demands that programs listen where callers will be delivered. Of datagrams that can not be known.
+pub(crate) async fn check_ports(deliveries: &[Delivery]) -> Result<(), Advised> {
+    for delivery in deliveries.iter().filter(|delivery| delivery.protocol == Protocol::Tcp) {
+        let port = delivery.laptop;
+        if deliver::connect(port).await.is_err() {
+            let text = format!("no application is running on port {port}");
             return Err(Advised::new(text, "start it first, or use --skipPortChecking"));
         }
     }

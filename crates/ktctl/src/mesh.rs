@@ -28,7 +28,6 @@ use tracing::{info, warn};
 
 use crate::cli::{Global, Mesh, Ports};
 use crate::failure::Usage;
-use crate::inbound::deliver::Delivery;
 use crate::inbound::{self, Inbound};
 use crate::mesh::mark::Mark;
 use crate::run::{Journal, Journals, Run};
@@ -80,10 +79,7 @@ pub(crate) fn check(ask: &Mesh) -> Result<Asked<'_>, Usage> {
     let missing = || Usage("--expose is required, e.g. --expose 8080 or --expose 8080:80".into());
     let ports = ask.expose.as_ref().ok_or_else(missing)?;
     if let Some(udp) = ports.pairs.iter().find(|pair| pair.udp) {
-        return Err(Usage(format!(
-            "port {}/udp can not be meshed, requests are told apart by HTTP",
-            udp.cluster
-        )));
+        return Err(not_by_http(udp.cluster));
     }
     if is_manual && !ask.rules.is_empty() {
         return Err(Usage("--match is for mode auto, in mode manual your mesh has the rules".into()));
@@ -95,6 +91,10 @@ pub(crate) fn check(ask: &Mesh) -> Result<Asked<'_>, Usage> {
         rules.push(mark.rule());
     }
     Ok(Asked { target, ports, mark, rules, is_manual })
+}
+
+fn not_by_http(port: u16) -> Usage {
+    Usage(format!("port {port}/udp can not be meshed, requests are told apart by HTTP"))
 }
 
 /// Runs until something ends it, and puts the service back if nobody else meshes it.
@@ -120,9 +120,6 @@ async fn start(
     journals: &Journals,
 ) -> anyhow::Result<()> {
     let asked = check(ask)?;
-    if !ask.skip_port_checking {
-        inbound::check_ports(&asked.ports.pairs).await?;
-    }
     let cluster = crate::access(global).await?;
     let journal = journals.open(global, &cluster)?;
     made.cluster = Some((cluster.clone(), journal.clone()));
@@ -133,8 +130,16 @@ async fn start(
         info!("deployment '{deployment}' is reached by service '{}', which is meshed", target.service);
     }
     let exposed = target.resolve(&asked.ports.pairs)?;
+    if let Some(udp) = exposed.iter().find(|port| port.is_udp()) {
+        return Err(not_by_http(udp.service).into());
+    }
+    let deliveries = inbound::deliveries(&target.service, &exposed, ask.proxy_protocol);
+    if !ask.skip_port_checking {
+        inbound::check_ports(&deliveries).await?;
+    }
     if asked.is_manual {
-        return manual::start(global, &cluster, &asked, &target, &exposed, made, tasks, &journal).await;
+        return manual::start(global, &cluster, &asked, &target, &exposed, deliveries, made, tasks, &journal)
+            .await;
     }
     let service = target.service.clone();
     let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
@@ -154,7 +159,7 @@ async fn start(
     journal.note_mesh(&service, &version, &present.mark);
     let (shadow, opened) = opened?;
     let ours = shadow.mark();
-    let inbound = Inbound::new(deliveries(&service, &exposed), tasks);
+    let inbound = Inbound::new(deliveries, tasks);
     made.inbound = Some(inbound.clone());
     let kept = keeper.clone().standing_in_for(&ours);
     let (link, successor) = (opened.link.clone(), Replaced { inbound: inbound.clone() });
@@ -217,17 +222,6 @@ fn wanted(
     wanted.name = name;
     wanted.annotations.insert(kt_cluster::marks::VERSION_MARK.to_owned(), asked.mark.text());
     Ok(wanted)
-}
-
-/// While this laptop is away, callers go to the original pods, which the stuntman leads to.
-fn deliveries(service: &str, exposed: &[Exposed]) -> Vec<Delivery> {
-    let stuntman = names::stuntman(service);
-    let delivery = |port: &Exposed| Delivery {
-        cluster: port.pod,
-        laptop: port.laptop,
-        otherwise: Some(kt_wire::Target::Name(stuntman.clone(), port.service)),
-    };
-    exposed.iter().map(delivery).collect()
 }
 
 /// What everybody who meshes the service keeps alive, and what is this run's.

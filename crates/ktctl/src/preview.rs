@@ -11,7 +11,7 @@ use kt_cluster::shadow::{Shadow, ShadowPort, ShadowWanted};
 use kt_cluster::target::Expose;
 use kt_host::home::user_name;
 use kt_host::shutdown::Triggers;
-use kt_wire::{IncomingQueue, Link};
+use kt_wire::{IncomingQueue, Link, Protocol};
 use tracing::{debug, info};
 
 use crate::cli::{Global, Ports, Preview};
@@ -47,18 +47,16 @@ pub(crate) fn check(ask: &Preview) -> Result<(&str, &Ports), Usage> {
     }
     let missing = || Usage("--expose is required, e.g. --expose 8080 or --expose 8080:80".into());
     let ports = ask.expose.as_ref().ok_or_else(missing)?;
-    if let Some(udp) = ports.pairs.iter().find(|pair| pair.udp) {
-        return Err(Usage(format!("port {}/udp can not be previewed yet, only TCP", udp.cluster)));
-    }
     match twice(&ports.pairs) {
         Some(port) => Err(Usage(format!("port {port} of the service is exposed twice"))),
         None => Ok((service, ports)),
     }
 }
 
+/// A port that stands there twice with the same protocol.
 fn twice(pairs: &[Expose]) -> Option<u16> {
     let mut seen = BTreeSet::new();
-    pairs.iter().map(|pair| pair.cluster).find(|port| !seen.insert(*port))
+    pairs.iter().find(|pair| !seen.insert((pair.cluster, pair.udp))).map(|pair| pair.cluster)
 }
 
 /// Runs until something ends it, and removes the service.
@@ -84,8 +82,9 @@ async fn start(
     journals: &Journals,
 ) -> anyhow::Result<()> {
     let (service, ports) = check(ask)?;
+    let deliveries = deliveries(&ports.pairs, ask.proxy_protocol);
     if !ask.skip_port_checking {
-        inbound::check_ports(&ports.pairs).await?;
+        inbound::check_ports(&deliveries).await?;
     }
     let cluster = crate::access(global).await?;
     let journal = journals.open(global, &cluster)?;
@@ -97,7 +96,7 @@ async fn start(
     made.shadow = Some(keeper.clone());
     let (shadow, opened) = keeper.open().await?;
     let ours = shadow.mark();
-    let inbound = Inbound::new(deliveries(&ports.pairs), tasks);
+    let inbound = Inbound::new(deliveries, tasks);
     made.inbound = Some(inbound.clone());
     let previewed = Arc::new(OnceLock::new());
     let link = opened.link.clone();
@@ -118,18 +117,17 @@ async fn start(
     cluster.own_shadow(&object, &shadow.name).await;
     let object = previewed.get_or_init(|| object).clone();
     tasks.start("heartbeat", heartbeat::beat(cluster, keeper, vec![object]));
-    if let Some(pair) = ports.pairs.first() {
-        inbound.wait_for_callers(&link, service, pair.cluster).await;
-    }
+    let probed = ports.pairs.iter().find(|pair| !pair.udp).map(|pair| pair.cluster);
+    inbound.wait_for_callers(&link, service, probed).await;
     report::ready(&[&format!("Now you can access your local service in cluster by name '{service}'")]);
     Ok(())
 }
 
 fn shadow_wanted(global: &Global, ports: &Ports, service: &str) -> anyhow::Result<ShadowWanted> {
     let port = |pair: &Expose| ShadowPort {
-        name: format!("http-{}", pair.cluster),
+        name: if pair.udp { format!("udp-{}", pair.cluster) } else { format!("http-{}", pair.cluster) },
         number: pair.cluster,
-        protocol: "TCP".into(),
+        protocol: pair.protocol().into(),
     };
     Ok(ShadowWanted {
         expose: ports.text.clone(),
@@ -146,7 +144,7 @@ fn service_wanted(
 ) -> PreviewWanted {
     PreviewWanted {
         service: service.into(),
-        ports: pairs.iter().map(|pair| pair.cluster).collect(),
+        ports: pairs.iter().map(|pair| (pair.cluster, pair.protocol())).collect(),
         external: ask.external,
         user: user_name(),
         ours,
@@ -154,8 +152,14 @@ fn service_wanted(
 }
 
 /// While this laptop is away nobody else can answer: callers are reset.
-fn deliveries(pairs: &[Expose]) -> Vec<Delivery> {
-    let delivery = |pair: &Expose| Delivery { cluster: pair.cluster, laptop: pair.laptop, otherwise: None };
+fn deliveries(pairs: &[Expose], says_caller: bool) -> Vec<Delivery> {
+    let delivery = |pair: &Expose| Delivery {
+        cluster: pair.cluster,
+        laptop: pair.laptop,
+        protocol: if pair.udp { Protocol::Udp } else { Protocol::Tcp },
+        otherwise: None,
+        says_caller,
+    };
     pairs.iter().map(delivery).collect()
 }
 

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::{Router, caller, udp};
 use crate::links::pause_after;
-use crate::sockets::bind;
+use crate::sockets::{bind, bind_udp};
 
 /// How long until a port that can not be had is tried again, and until idle connections are
 /// looked at again.
@@ -59,7 +59,7 @@ fn follow(router: &Rc<Router>, open: &mut HashMap<(u16, bool), Serving>) {
 fn start(port: &Port, router: &Rc<Router>) -> io::Result<Serving> {
     let task = match port.protocol {
         Protocol::Tcp => spawn_local(accept(bind(port.listen)?, port.listen, router.clone())),
-        Protocol::Udp => spawn_local(udp::serve(udp::bind(port.listen)?, *port, router.clone())),
+        Protocol::Udp => spawn_local(udp::serve(bind_udp(port.listen)?, *port, router.clone())),
     };
     Ok(Serving(task))
 }

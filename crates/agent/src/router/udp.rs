@@ -1,7 +1,6 @@
 //! Datagrams go to the original; each caller has a socket of its own.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,7 +11,6 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::Router;
-use crate::sockets::anywhere;
 
 /// After so long without an answer a caller is forgotten, as in most NATs.
 const IDLE: Duration = Duration::from_secs(60);
@@ -20,21 +18,6 @@ const IDLE: Duration = Duration::from_secs(60);
 const CALLERS_MOST: usize = 4096;
 /// The largest datagram.
 const DATAGRAM: usize = 65_535;
-
-/// The socket for a port.
-pub(super) fn bind(port: u16) -> io::Result<UdpSocket> {
-    let mut result = Err(io::ErrorKind::AddrNotAvailable.into());
-    for address in anywhere(port) {
-        result = std::net::UdpSocket::bind(address).and_then(|socket| {
-            socket.set_nonblocking(true)?;
-            UdpSocket::from_std(socket)
-        });
-        if result.is_ok() {
-            break;
-        }
-    }
-    result
-}
 
 /// Relays until it is dropped.
 pub(super) async fn serve(socket: UdpSocket, port: Port, router: Rc<Router>) {

@@ -4,6 +4,8 @@
 //! pods, so that a laptop which never comes back does not mean a service which never answers. A
 //! listener therefore lives as long as the pod, unless the laptop itself closes it.
 
+mod udp;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -11,14 +13,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kt_wire::{Incoming, Link, LinkState, Open, Protocol, Reason, Refused, Stream, Target};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::{PASS_ON_AFTER, outbound};
 use crate::names::Resolver;
-use crate::sockets::{Counted, bind, relay_or_reset, reset};
+use crate::sockets::{Counted, bind, bind_udp, relay_or_reset, reset};
 
 /// How long a pod that is to end goes on passing callers to the originals; the pod's time for its
 /// end is a second longer.
@@ -29,15 +31,24 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The ports that are listened on, and for whom.
 #[derive(Default)]
 pub(super) struct Ports {
-    taken: RefCell<HashMap<u16, Port>>,
+    taken: RefCell<HashMap<Number, Port>>,
     /// Told once the pod is to end.
     ending: watch::Sender<bool>,
     /// Callers who wait for the laptop, or whom an original serves.
     in_our_care: Rc<Cell<usize>>,
 }
 
+/// TCP and UDP have the same numbers, and nothing else in common.
+type Number = (Protocol, u16);
+
+#[derive(Clone)]
+enum Listener {
+    Tcp(Rc<TcpListener>),
+    Udp(Rc<UdpSocket>),
+}
+
 struct Port {
-    listener: Rc<TcpListener>,
+    listener: Listener,
     owner: Link,
     serving: AbortHandle,
 }
@@ -46,10 +57,8 @@ impl Ports {
     /// Listens on a port for as long as the laptop wants it.
     pub(super) async fn listen(&self, resolver: &Resolver, link: Link, asked: Incoming) {
         let Open::Listen { port, protocol, otherwise } = asked.what.clone() else { return };
-        if protocol == Protocol::Udp {
-            return asked.refuse(&Reason::Unsupported.into());
-        }
-        let listener = match self.take(port, &link) {
+        let number = (protocol, port);
+        let listener = match self.take(number, &link) {
             Ok(listener) => listener,
             Err(why) => return asked.refuse(&why),
         };
@@ -61,22 +70,26 @@ impl Ports {
             ending: self.ending.subscribe(),
             in_our_care: self.in_our_care.clone(),
         };
-        let serving = spawn_local(Rc::new(callers).serve(listener.clone()));
+        let serving = match listener.clone() {
+            Listener::Tcp(listener) => spawn_local(Rc::new(callers).serve(listener)),
+            Listener::Udp(socket) => spawn_local(udp::serve(Rc::new(callers), socket)),
+        };
         let stop = serving.abort_handle();
-        self.taken.borrow_mut().insert(port, Port { listener, owner: link.clone(), serving: stop });
+        self.taken.borrow_mut().insert(number, Port { listener, owner: link.clone(), serving: stop });
         wait_for_end(asked.accept(), &link).await;
         // Only the laptop itself closes a port: one that is away may come back to it.
         if matches!(*link.status().borrow(), LinkState::Up | LinkState::Ended(_)) {
-            self.close(port, &serving.abort_handle());
+            self.close(number, &serving.abort_handle());
         }
     }
 
     /// A new listener, or that of the same link, or of one whose laptop is away.
-    fn take(&self, port: u16, link: &Link) -> Result<Rc<TcpListener>, Refused> {
-        if let Some(taken) = self.taken.borrow_mut().remove(&port) {
+    fn take(&self, number: Number, link: &Link) -> Result<Listener, Refused> {
+        let (protocol, port) = number;
+        if let Some(taken) = self.taken.borrow_mut().remove(&number) {
             let away = !matches!(*taken.owner.status().borrow(), LinkState::Up);
             if !away && !taken.owner.is_same(link) {
-                self.taken.borrow_mut().insert(port, taken);
+                self.taken.borrow_mut().insert(number, taken);
                 let text = format!("port {port} of the shadow belongs to another ktctl");
                 return Err(Refused { reason: Reason::InUse, text });
             }
@@ -84,7 +97,11 @@ impl Ports {
             return Ok(taken.listener);
         }
         let text = |error: &io::Error| format!("listening on port {port} in the pod: {error}");
-        bind(port).map(Rc::new).map_err(|error| Refused { reason: Reason::of(&error), text: text(&error) })
+        let bound = match protocol {
+            Protocol::Tcp => bind(port).map(|listener| Listener::Tcp(Rc::new(listener))),
+            Protocol::Udp => bind_udp(port).map(|socket| Listener::Udp(Rc::new(socket))),
+        };
+        bound.map_err(|error| Refused { reason: Reason::of(&error), text: text(&error) })
     }
 
     /// Has callers wait no longer for a laptop that is away, and returns once the originals have
@@ -99,10 +116,10 @@ impl Ports {
         let _ = timeout(ENDING, served).await; // the rest is cut
     }
 
-    fn close(&self, port: u16, serving: &AbortHandle) {
+    fn close(&self, number: Number, serving: &AbortHandle) {
         let mut taken = self.taken.borrow_mut();
-        if taken.get(&port).is_some_and(|present| present.serving.id() == serving.id()) {
-            taken.remove(&port);
+        if taken.get(&number).is_some_and(|present| present.serving.id() == serving.id()) {
+            taken.remove(&number);
         }
         serving.abort();
     }
@@ -141,7 +158,9 @@ impl Callers {
     async fn serve_one(self: Rc<Callers>, caller: TcpStream) {
         let _ = caller.set_nodelay(true); // slower without, but not wrong
         let counted = Counted::new(&self.in_our_care);
-        match self.to_laptop(&caller).await {
+        let Ok(peer) = caller.peer_addr() else { return }; // it has gone
+        let arrived = Open::Arrived { port: self.port, protocol: Protocol::Tcp, peer };
+        match self.to_laptop(&arrived).await {
             Ok(stream) => {
                 drop(counted);
                 relay_or_reset(stream, caller).await;
@@ -152,12 +171,11 @@ impl Callers {
     }
 
     /// A stream to the laptop; [`Reason::LinkLost`] when that is away for too long.
-    async fn to_laptop(&self, caller: &TcpStream) -> Result<Stream, Refused> {
-        let peer = caller.peer_addr()?;
-        let arrived = Open::Arrived { port: self.port, protocol: Protocol::Tcp, peer };
+    async fn to_laptop(&self, arrived: &Open) -> Result<Stream, Refused> {
         tokio::select! {
-            opened = self.link.open(&arrived) => opened,
+            biased; // a laptop that is away would find what it is asked now when it is back
             () = laptop_is_away(&self.link, self.ending.clone()) => Err(Reason::LinkLost.into()),
+            opened = self.link.open(arrived) => opened,
         }
     }
 

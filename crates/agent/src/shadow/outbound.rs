@@ -64,7 +64,8 @@ pub(super) async fn udp(resolver: &Resolver, target: &Target, asked: Incoming) {
     }
 }
 
-async fn udp_socket(resolver: &Resolver, target: &Target) -> Result<UdpSocket, Refused> {
+/// A socket which is connected to the target.
+pub(super) async fn udp_socket(resolver: &Resolver, target: &Target) -> Result<UdpSocket, Refused> {
     let addresses = resolver.addresses(target).await?;
     let address = *addresses.first().ok_or(Reason::NoSuchName)?;
     let socket = UdpSocket::bind(unspecified(address.ip())).await?;

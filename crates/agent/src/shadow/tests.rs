@@ -3,16 +3,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use kt_wire::link::{IncomingQueue, Keeper};
 use kt_wire::{Carrier, Dialer, LinkState, Protocol, Refused, Stream, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::task::spawn_local;
 
 use super::*;
+
+mod udp;
 
 struct Loopback(SocketAddr);
 
@@ -52,8 +54,17 @@ async fn echo_server() -> SocketAddr {
     address
 }
 
+/// A port below those which the system gives to callers, as other tests call at the same time.
 async fn unused_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.and_then(|listener| listener.local_addr()).expect("port").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let from = 10_000 + (std::process::id() % 200) as u16 * 100;
+    loop {
+        let port = from + NEXT.fetch_add(1, Ordering::Relaxed);
+        let tcp = TcpListener::bind(("127.0.0.1", port)).await;
+        if tcp.is_ok() && UdpSocket::bind(("127.0.0.1", port)).await.is_ok() {
+            return port;
+        }
+    }
 }
 
 #[tokio::test]
@@ -87,7 +98,7 @@ async fn a_closed_port_is_refused() {
 #[tokio::test]
 async fn datagrams_go_out_and_come_back() {
     with_link(async |link, _| {
-        let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("socket");
+        let server = UdpSocket::bind("127.0.0.1:0").await.expect("socket");
         let target = Target::Address(server.local_addr().expect("address"));
         spawn_local(async move {
             let mut buffer = [0; 100];

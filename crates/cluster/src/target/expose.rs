@@ -29,6 +29,11 @@ impl Expose {
         parts.map(Expose::parse).collect()
     }
 
+    /// As Kubernetes writes it.
+    pub fn protocol(&self) -> &'static str {
+        if self.udp { "UDP" } else { "TCP" }
+    }
+
     fn parse(text: &str) -> Result<Expose, BadExpose> {
         let (ports, udp) = match text.strip_suffix("/udp") {
             Some(ports) => (ports, true),

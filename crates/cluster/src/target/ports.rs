@@ -24,6 +24,13 @@ pub struct Exposed {
     pub protocol: String,
 }
 
+impl Exposed {
+    /// Does it carry datagrams?
+    pub fn is_udp(&self) -> bool {
+        self.protocol == "UDP"
+    }
+}
+
 /// The Service has no such port.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoSuchPort {

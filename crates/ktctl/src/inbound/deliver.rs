@@ -20,6 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tracing::{debug, info, warn};
 
+use crate::inbound::{datagrams, proxy_protocol};
+
 /// A program that does not listen is looked for this often.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A flow on which nothing moved for so long is between two requests.
@@ -34,8 +36,11 @@ pub(crate) struct Delivery {
     pub(crate) cluster: u16,
     /// The port of the program.
     pub(crate) laptop: u16,
+    pub(crate) protocol: Protocol,
     /// Who gets the callers while this laptop is away.
     pub(crate) otherwise: Option<Target>,
+    /// Is the program told who calls, by the PROXY protocol? Not with datagrams.
+    pub(crate) says_caller: bool,
 }
 
 /// Tells the flows of a run to come to their end.
@@ -85,7 +90,8 @@ pub(crate) async fn listen(link: &Link, deliveries: &[Delivery]) -> Result<Vec<S
 }
 
 fn wanted(delivery: &Delivery) -> Open {
-    Open::Listen { port: delivery.cluster, protocol: Protocol::Tcp, otherwise: delivery.otherwise.clone() }
+    let Delivery { cluster: port, protocol, otherwise, .. } = delivery.clone();
+    Open::Listen { port, protocol, otherwise }
 }
 
 /// Delivers callers until the link has ended.
@@ -100,18 +106,22 @@ pub(crate) async fn serve(
     let mut silent = HashMap::new();
     for (delivery, port) in deliveries.iter().zip(ports) {
         let refused = Arc::new(Notify::new());
-        silent.insert(delivery.cluster, (delivery.laptop, refused.clone()));
+        silent.insert((delivery.protocol, delivery.cluster), (delivery.clone(), refused.clone()));
         tasks.spawn(keep_open(link.clone(), delivery.clone(), port, refused, drain.clone()));
     }
     let mut status = link.status();
     loop {
         tokio::select! {
             caller = incoming.next() => {
-                let Open::Arrived { port, peer, .. } = caller.what else { continue };
+                let Open::Arrived { port, protocol, peer } = caller.what else { continue };
                 drain.callers.fetch_add(1, Ordering::Relaxed);
-                match silent.get(&port) {
-                    Some((laptop, refused)) => {
-                        tasks.spawn(deliver(caller, peer, *laptop, refused.clone(), drain.clone()));
+                match silent.get(&(protocol, port)) {
+                    Some((delivery, _)) if protocol == Protocol::Udp => {
+                        tasks.spawn(datagrams::deliver(caller, peer, delivery.laptop));
+                    }
+                    Some((delivery, refused)) => {
+                        let delivery = delivery.clone();
+                        tasks.spawn(deliver(caller, peer, delivery, refused.clone(), drain.clone()));
                     }
                     None => caller.refuse(&Reason::Refused.into()),
                 }
@@ -157,8 +167,9 @@ async fn keep_open(link: Link, delivery: Delivery, first: Stream, refused: Arc<N
 }
 
 /// One caller's flow.
-async fn deliver(caller: Incoming, peer: SocketAddr, laptop: u16, refused: Arc<Notify>, drain: Drain) {
-    let program = match connect(laptop).await {
+async fn deliver(caller: Incoming, peer: SocketAddr, delivery: Delivery, refused: Arc<Notify>, drain: Drain) {
+    let laptop = delivery.laptop;
+    let program = match connect_for(&delivery, peer).await {
         Ok(program) => program,
         Err(error) => {
             debug!(%peer, laptop, %error, "Local service error");
@@ -204,6 +215,15 @@ async fn idle_at_the_end(moved: &AtomicU64, drain: &Drain) {
             return;
         }
     }
+}
+
+/// The program of a delivery, which knows who calls if it wants to.
+async fn connect_for(delivery: &Delivery, peer: SocketAddr) -> io::Result<TcpStream> {
+    let mut program = connect(delivery.laptop).await?;
+    if delivery.says_caller {
+        program.write_all(&proxy_protocol::header(peer, delivery.cluster)?).await?;
+    }
+    Ok(program)
 }
 
 /// The program on this laptop, on whichever loopback it listens.

@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::{Asked, Made, deliveries, wanted};
+use super::{Asked, Made, wanted};
 use crate::cli::Global;
 use crate::inbound::Inbound;
+use crate::inbound::deliver::Delivery;
 use crate::run::Journal;
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
@@ -34,6 +35,7 @@ pub(super) async fn start(
     asked: &Asked<'_>,
     target: &Target,
     exposed: &[Exposed],
+    deliveries: Vec<Delivery>,
     made: &mut Made,
     tasks: &Tasks,
     journal: &Journal,
@@ -56,7 +58,7 @@ pub(super) async fn start(
     made.shadow = Some(keeper.clone());
     let (shadow, opened) = keeper.open().await?;
     let labels = target.selector.clone().into_iter().filter(|(label, _)| label != key).collect();
-    let inbound = Inbound::new(deliveries(&target.service, exposed), tasks);
+    let inbound = Inbound::new(deliveries, tasks);
     made.inbound = Some(inbound.clone());
     let link = opened.link.clone();
     let successor =
