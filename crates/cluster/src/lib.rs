@@ -41,6 +41,7 @@ pub mod overview;
 pub mod preview;
 pub mod ranges;
 pub mod redirect;
+pub mod scale;
 pub mod settings;
 pub mod shadow;
 pub mod target;

@@ -7,7 +7,7 @@
 
 mod check;
 mod guard;
-mod lock;
+pub(crate) mod lock;
 mod record;
 mod stuntman;
 

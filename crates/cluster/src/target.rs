@@ -152,7 +152,7 @@ impl Cluster {
         services.get_opt(name).await.map_err(reading(&format!("service {name}")))
     }
 
-    async fn read_deployment(&self, name: &str) -> Result<Option<Deployment>, Error> {
+    pub(crate) async fn read_deployment(&self, name: &str) -> Result<Option<Deployment>, Error> {
         let deployments: Api<Deployment> = self.objects();
         deployments.get_opt(name).await.map_err(reading(&format!("deployment {name}")))
     }

@@ -7,6 +7,7 @@ use kt_host::helper::{self, Undone};
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
+use crate::exchange::scale::Scaled;
 use crate::run::{Journal, Run, Status};
 
 /// How long the cluster's side may take; the API server may be gone.
@@ -70,7 +71,7 @@ pub(crate) async fn in_cluster(
 
 /// Names the commands that undo what a run has left in its cluster.
 pub(crate) fn say_remaining(status: &Status) {
-    let Status { namespace, shadows, redirected, previewed, meshed, .. } = status;
+    let Status { namespace, shadows, redirected, previewed, meshed, scaled, .. } = status;
     if let Some(meshed) = meshed {
         let service = &meshed.service;
         let (router, stuntman) = (names::router(service), names::stuntman(service));
@@ -81,6 +82,11 @@ pub(crate) fn say_remaining(status: &Status) {
     }
     if let Some((service, _)) = redirected {
         warn!(">> put the service back by: ktctl -n {namespace} recover {service}");
+    }
+    if let Some(Scaled { deployment, replicas }) = scaled {
+        warn!(
+            ">> give the deployment its pods back by: kubectl -n {namespace} scale deployment/{deployment} --replicas={replicas}"
+        );
     }
     if let Some((service, _)) = previewed {
         warn!(">> remove the service by: kubectl -n {namespace} delete service/{service} --ignore-not-found");

@@ -161,9 +161,12 @@ pub(crate) struct Exchange {
     /// Ports, as LOCAL or LOCAL:REMOTE, e.g. 8080 or 7001,8080:80,53/udp
     #[arg(long, value_name = "PORTS", value_parser = ports())]
     pub(crate) expose: Option<Ports>,
-    /// How the service is redirected
+    /// selector: the service leads here, the pods stay; scale: the pods go until the end
     #[arg(long, value_name = "MODE", default_value = "selector")]
     pub(crate) mode: String,
+    /// Mode scale: how many seconds to wait at the end until the original pods are ready
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub(crate) recover_wait_time: u64,
     /// Do not demand that something listens on the local ports
     #[arg(long)]
     pub(crate) skip_port_checking: bool,

@@ -1,4 +1,9 @@
 //! `ktctl exchange`: the cluster calls a program on this laptop instead of a service.
+//!
+//! In mode selector, which is here, the service is led to a shadow and the original pods stay. In
+//! mode scale the pods go, and the shadow takes their place.
+
+pub(crate) mod scale;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -47,8 +52,8 @@ pub(crate) fn check(ask: &Exchange) -> Result<(&str, &Ports), Usage> {
         }
     };
     match ask.mode.as_str() {
-        "selector" => {}
-        "scale" | "ephemeral" => {
+        "selector" | "scale" => {}
+        "ephemeral" => {
             let text = "is not available yet, the default mode 'selector' leaves the pods alone";
             return Err(Usage(format!("exchange mode '{}' {text}", ask.mode)));
         }
@@ -65,6 +70,9 @@ pub(crate) fn check(ask: &Exchange) -> Result<(&str, &Ports), Usage> {
 
 /// Runs until something ends it, and puts the service back.
 pub(crate) async fn run(global: &Global, ask: &Exchange, triggers: Triggers) -> anyhow::Result<()> {
+    if ask.mode == "scale" {
+        return scale::run(global, ask, triggers).await;
+    }
     let mut run = Run::begin("exchange", triggers)?;
     let mut made = Made::default();
     let (tasks, journals) = (run.tasks.clone(), run.journals());

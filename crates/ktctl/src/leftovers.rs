@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::cleanup;
+use crate::exchange::scale;
 use crate::mesh::router;
 use crate::run::Status;
 
@@ -85,6 +86,7 @@ async fn undo(status: &Status) -> anyhow::Result<()> {
         cluster.restore_service(service, ours).await?;
         sleep(SETTLE).await;
     }
+    scale::put_back(&cluster, status.scaled.as_ref(), status.locked.as_ref(), &status.shadows).await?;
     if let Some(meshed) = &status.meshed {
         router::leave(&cluster, &meshed.service, &meshed.route, &meshed.mark).await?;
     }

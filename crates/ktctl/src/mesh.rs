@@ -3,7 +3,7 @@
 //! In mode auto a router stands before the service, which everybody who meshes it shares. In mode
 //! manual the shadow is one more pod of the service, for rules that somebody else makes.
 
-mod manual;
+pub(crate) mod manual;
 mod mark;
 pub(crate) mod router;
 

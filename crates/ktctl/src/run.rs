@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::cli::Global;
+use crate::exchange::scale::Scaled;
 use crate::mesh::Joined;
 use crate::tasks::Tasks;
 
@@ -104,6 +105,10 @@ pub(crate) struct Status {
     pub(crate) meshed: Option<Meshed>,
     /// A shadow that was made a pod of a Service.
     pub(crate) joined: Option<Joined>,
+    /// A Deployment that was scaled to nothing.
+    pub(crate) scaled: Option<Scaled>,
+    /// A Deployment that may be locked, and who holds the lock then.
+    pub(crate) locked: Option<(String, String)>,
 }
 
 /// A Service whose router a run has joined.
@@ -123,6 +128,8 @@ impl Status {
             && self.redirected.is_none()
             && self.previewed.is_none()
             && self.meshed.is_none()
+            && self.scaled.is_none()
+            && self.locked.is_none()
     }
 }
 
@@ -188,6 +195,18 @@ impl Journal {
     pub(crate) fn note_joined(&self, shadow: &str, labels: &BTreeMap<String, String>) {
         let (shadow, labels) = (shadow.into(), labels.clone());
         self.note(|status| status.joined = Some(Joined { shadow, labels }));
+    }
+
+    pub(crate) fn note_scaled(&self, deployment: &str, replicas: i32) {
+        self.note(|status| status.scaled = Some(Scaled { deployment: deployment.into(), replicas }));
+    }
+
+    pub(crate) fn note_lock(&self, deployment: &str, owner: &str) {
+        self.note(|status| status.locked = Some((deployment.into(), owner.into())));
+    }
+
+    pub(crate) fn forget_lock(&self) {
+        self.note(|status| status.locked = None);
     }
 
     fn note(&self, what: impl FnOnce(&mut Status)) {

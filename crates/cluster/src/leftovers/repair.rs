@@ -1,9 +1,8 @@
 //! Carrying repairs out, each on its own: a right that is missing for one stops no other.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, Preconditions};
 use kube::{Api, ResourceExt};
-use serde_json::json;
 
 use super::Repair;
 use crate::Cluster;
@@ -102,13 +101,15 @@ impl Cluster {
         delete(&objects, &object.name, only_this).await
     }
 
+    /// Only what has no replicas: somebody may have scaled it before us.
     async fn scale(&self, deployment: &str, replicas: i32) -> Result<Outcome, ApiError> {
         let deployments: Api<Deployment> = self.objects();
-        let patch = json!({"spec": {"replicas": replicas}});
-        let patch = Patch::Merge(&patch);
-        let patched = deployments.patch(deployment, &PatchParams::default(), &patch).await;
-        match patched.map_err(ApiError::from) {
-            Ok(_) => Ok(Outcome::Done),
+        let read = deployments.get_opt(deployment).await?;
+        if read.and_then(|read| read.spec?.replicas) != Some(0) {
+            return Ok(Outcome::Gone);
+        }
+        match self.set_replicas(deployment, replicas).await {
+            Ok(()) => Ok(Outcome::Done),
             Err(error) if error.is_not_found() => Ok(Outcome::Gone),
             Err(error) => Err(error),
         }

@@ -5,7 +5,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
@@ -115,31 +114,33 @@ impl Cluster {
 }
 
 /// The lock of somebody else that still binds. One that can not be read binds nobody.
-fn held(service: &Service, now: i64, expiry: Duration) -> Option<LockWait> {
-    let since: i64 = service.annotations().get(marks::LOCK)?.trim().parse().ok()?;
+pub(crate) fn held(object: &impl ResourceExt, now: i64, expiry: Duration) -> Option<LockWait> {
+    let since: i64 = object.annotations().get(marks::LOCK)?.trim().parse().ok()?;
     let age = Duration::from_secs(now.saturating_sub(since).max(0).unsigned_abs());
     (age <= expiry).then(|| LockWait {
-        service: service.name_any(),
-        owner: service.annotations().get(marks::LOCK_OWNER).cloned(),
+        service: object.name_any(),
+        owner: object.annotations().get(marks::LOCK_OWNER).cloned(),
         age,
     })
 }
 
 /// Takes the lock away, whoever's it is.
-pub(crate) fn unlock_patch(service: &Service) -> Value {
-    patch(service, &Value::Null, &Value::Null)
+pub(crate) fn unlock_patch(object: &impl ResourceExt) -> Value {
+    patch(object, &Value::Null, &Value::Null)
 }
 
-fn patch(service: &Service, since: &Value, owner: &Value) -> Value {
+pub(crate) fn patch(object: &impl ResourceExt, since: &Value, owner: &Value) -> Value {
     json!({"metadata": {
-        "resourceVersion": service.resource_version(),
-        "uid": service.uid(),
+        "resourceVersion": object.resource_version(),
+        "uid": object.uid(),
         "annotations": {marks::LOCK: since, marks::LOCK_OWNER: owner},
     }})
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Service;
+
     use super::*;
 
     const EXPIRY: Duration = Duration::from_secs(180);

@@ -102,7 +102,7 @@ impl shadow::Successor for Replaced {
 }
 
 /// No new callers come after this.
-pub(super) async fn leave(cluster: &Cluster, joined: &Joined) -> anyhow::Result<()> {
+pub(crate) async fn leave(cluster: &Cluster, joined: &Joined) -> anyhow::Result<()> {
     let labels = joined.labels.keys().map(|key| (key.clone(), None)).collect();
     match cluster.label_pod(&joined.shadow, &labels).await {
         Err(kt_cluster::mesh::Error::Api { source, .. }) if source.is_not_found() => return Ok(()),

@@ -1,0 +1,256 @@
+//! Mode scale: the shadow takes the place of the pods, by their labels, and the Deployment is scaled
+//! to nothing. Nothing about the service changes, which is what a service mesh may demand.
+
+mod end;
+mod stand_in;
+
+use std::collections::BTreeMap;
+
+use kt_cluster::Cluster;
+use kt_cluster::leftovers::SETTLE;
+use kt_cluster::marks::{Config, Role};
+use kt_cluster::redirect::Owner;
+use kt_cluster::scale::Workload;
+use kt_cluster::shadow::ShadowWanted;
+use kt_cluster::target::{Expose, Exposed, NoSuchPort, TargetName, shadow_ports};
+use kt_host::home::{host_name, user_name};
+use kt_host::shutdown::Triggers;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use self::stand_in::StandIn;
+use super::check;
+use crate::cli::{Exchange, Global, Ports};
+use crate::failure::{Advised, Usage};
+use crate::inbound::deliver::Delivery;
+use crate::inbound::{self, Inbound};
+use crate::run::{Journal, Journals, Run};
+use crate::shadow::{self, Keeper};
+use crate::tasks::Tasks;
+use crate::{cleanup, heartbeat, leftovers, report};
+
+/// How long the original pods may take to leave before we say that we are ready.
+const LEAVE: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// What was made and has to be undone; the rest stands in the journal.
+#[derive(Default)]
+struct Made {
+    cluster: Option<(Cluster, Journal)>,
+    shadow: Option<Keeper>,
+    inbound: Option<Inbound>,
+    guards: Tasks,
+}
+
+/// Runs until something ends it, and gives the Deployment its pods back.
+pub(super) async fn run(global: &Global, ask: &Exchange, triggers: Triggers) -> anyhow::Result<()> {
+    let mut run = Run::begin("exchange", triggers)?;
+    let mut made = Made::default();
+    let (tasks, journals) = (run.tasks.clone(), run.journals());
+    let started = run.unless_ended(start(global, ask, &mut made, &tasks, &journals)).await;
+    let end = match started {
+        Ok(()) => run.ended().await,
+        Err(end) => end,
+    };
+    let outcome = end.say();
+    let is_undone = end::undo(&mut run, made, ask.recover_wait_time).await;
+    outcome.and(cleanup::outcome(is_undone).map_err(Into::into))
+}
+
+async fn start(
+    global: &Global,
+    ask: &Exchange,
+    made: &mut Made,
+    tasks: &Tasks,
+    journals: &Journals,
+) -> anyhow::Result<()> {
+    let (name, ports) = check(ask)?;
+    if !ask.skip_port_checking {
+        inbound::check_ports(&ports.pairs).await?;
+    }
+    let cluster = crate::access(global).await?;
+    let journal = journals.open(global, &cluster)?;
+    made.cluster = Some((cluster.clone(), journal.clone()));
+    leftovers::of_this_laptop().await;
+    info!("Using scale mode");
+    check_rights(&cluster).await?;
+    let workload = cluster.find_workload(&TargetName::parse(name)?).await?;
+    check_labels(global, &workload)?;
+    let exposed = resolve(&workload, &ports.pairs)?;
+    if let Some(target) = &workload.target {
+        cluster.check_redirectable(&target.service).await?;
+    }
+    let replicas = lock(&cluster, &workload, &journal).await?;
+    warn_of(&cluster, &workload, replicas).await;
+
+    let wanted = wanted(global, ports, &workload, replicas, &exposed)?;
+    let keeper = Keeper::new(&cluster, global, &journal, wanted, &workload.deployment);
+    made.shadow = Some(keeper.clone());
+    let (shadow, opened) = keeper.open().await?;
+    let inbound = Inbound::new(deliveries(&exposed), tasks);
+    made.inbound = Some(inbound.clone());
+    let link = opened.link.clone();
+    let stand_in = StandIn::new(&cluster, &workload, &inbound, &journal);
+    let (kept, successor) = (keeper.clone(), stand_in.clone());
+    tasks.start("tunnel", async move { kept.serve(opened.link, opened.keeper, &successor).await });
+    inbound.serve(&link, opened.incoming).await?;
+    stand_in.join(&shadow).await?;
+
+    scale_to_nothing(&cluster, &workload.deployment, replicas, &journal).await?;
+    stand_in.is_alone();
+    unlock(&cluster, &journal).await?;
+    tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, Vec::new()));
+    made.guards.start("guard", stand_in.guard());
+    sleep(SETTLE).await; // each node learns by itself which pods are left
+    if let (Some(target), Some(port)) = (&workload.target, exposed.first()) {
+        inbound.wait_for_callers(&link, &target.service, port.service).await;
+    }
+    let ready =
+        format!("Now all request to deployment '{}' will be redirected to local", workload.deployment);
+    report::ready(&[&ready]);
+    Ok(())
+}
+
+/// Names what is missing before anything is changed.
+async fn check_rights(cluster: &Cluster) -> anyhow::Result<()> {
+    let missing = cluster.missing_to_scale().await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let rights: Vec<String> = missing.iter().map(|right| format!("the right to {right}")).collect();
+    let text = format!("exchange by scale needs {}", rights.join(", "));
+    Err(Advised::new(text, "docs/rbac/exchange-scale.yaml has what it needs besides the common role").into())
+}
+
+/// A label of the user that hides the shadow from the callers is a mistake.
+fn check_labels(global: &Global, workload: &Workload) -> Result<(), Usage> {
+    let pairs = global.with_label.iter().flat_map(|pairs| pairs.0.iter());
+    let mut pairs = pairs.filter(|(key, value)| workload.labels.get(key).is_some_and(|own| own != value));
+    match pairs.next() {
+        None => Ok(()),
+        Some((key, value)) => Err(Usage(format!(
+            "--withLabel {key}={value} would hide the shadow, deployment '{}' has {key}={}",
+            workload.deployment, workload.labels[key]
+        ))),
+    }
+}
+
+/// A Deployment without a Service is called on the ports of its pods.
+fn resolve(workload: &Workload, pairs: &[Expose]) -> Result<Vec<Exposed>, NoSuchPort> {
+    if let Some(target) = &workload.target {
+        return target.resolve(pairs);
+    }
+    let plain = |pair: &Expose| Exposed {
+        laptop: pair.laptop,
+        pod: pair.cluster,
+        service: pair.cluster,
+        name: None,
+        protocol: "TCP".into(),
+    };
+    Ok(pairs.iter().map(plain).collect())
+}
+
+/// Tells how many replicas the Deployment has while we hold its lock.
+async fn lock(cluster: &Cluster, workload: &Workload, journal: &Journal) -> anyhow::Result<i32> {
+    let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
+    journal.note_lock(&workload.deployment, &owner.to_string());
+    let replicas = cluster.lock_deployment(&workload.deployment, &owner).await?;
+    info!("Deployment {} locked", workload.deployment);
+    Ok(replicas)
+}
+
+/// Content when there is no lock, or not any more.
+async fn unlock(cluster: &Cluster, journal: &Journal) -> anyhow::Result<()> {
+    if let Some((deployment, owner)) = journal.status().locked {
+        cluster.unlock_deployment(&deployment, &owner).await?;
+        journal.forget_lock();
+    }
+    Ok(())
+}
+
+async fn warn_of(cluster: &Cluster, workload: &Workload, replicas: i32) {
+    let name = &workload.deployment;
+    warn!(
+        "deployment '{name}' is scaled from {replicas} to 0 replicas: the service is interrupted while its pods restart, never do this in production"
+    );
+    for interferer in cluster.interferers(workload).await {
+        warn!("{interferer}");
+    }
+}
+
+/// Returns once the original pods are on their way out.
+async fn scale_to_nothing(
+    cluster: &Cluster,
+    deployment: &str,
+    replicas: i32,
+    journal: &Journal,
+) -> anyhow::Result<()> {
+    journal.note_scaled(deployment, replicas);
+    cluster.scale_to_nothing(deployment).await?;
+    info!("Deployment {deployment} scaled to 0");
+    match timeout(LEAVE, cluster.wait_until_settled(deployment, &|_, _| {})).await {
+        Ok(settled) => Ok(settled?),
+        Err(_) => {
+            warn!("not all pods of deployment '{deployment}' have left yet, they may take some calls");
+            Ok(())
+        }
+    }
+}
+
+fn wanted(
+    global: &Global,
+    ports: &Ports,
+    workload: &Workload,
+    replicas: i32,
+    exposed: &[Exposed],
+) -> anyhow::Result<ShadowWanted> {
+    let app = Some(workload.deployment.clone());
+    Ok(ShadowWanted {
+        expose: ports.text.clone(),
+        borrow_from: workload.labels.clone(),
+        ports: shadow_ports(exposed),
+        config: Config { app, replicas: Some(replicas), ..Config::default() },
+        ..shadow::wanted(global, Role::Exchange, &workload.deployment)?
+    })
+}
+
+/// While this laptop is away nobody else is there.
+fn deliveries(exposed: &[Exposed]) -> Vec<Delivery> {
+    let delivery = |port: &Exposed| Delivery { cluster: port.pod, laptop: port.laptop, otherwise: None };
+    exposed.iter().map(delivery).collect()
+}
+
+/// A Deployment that a run has scaled to nothing.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Scaled {
+    pub(crate) deployment: String,
+    /// How many it had.
+    pub(crate) replicas: i32,
+}
+
+/// Undoes what stands in a journal, whether its run lives or not; the shadows come later.
+pub(crate) async fn put_back(
+    cluster: &Cluster,
+    scaled: Option<&Scaled>,
+    locked: Option<&(String, String)>,
+    shadows: &[String],
+) -> anyhow::Result<()> {
+    use kt_cluster::scale::Back;
+    if let Some(Scaled { deployment, replicas }) = scaled {
+        match cluster.scale_back(deployment, *replicas, shadows).await? {
+            Back::Done => info!("Deployment {deployment} scaled back to {replicas}"),
+            Back::Changed(now) if now == *replicas => {}
+            Back::Changed(now) => {
+                warn!("deployment '{deployment}' was scaled to {now} by somebody, and stays so");
+            }
+            Back::Taken(user) => info!("deployment '{deployment}' is exchanged by {user} now"),
+            Back::Gone => info!("deployment '{deployment}' does not exist any more"),
+        }
+    }
+    if let Some((deployment, owner)) = locked {
+        cluster.unlock_deployment(deployment, owner).await?;
+    }
+    Ok(())
+}
+
+/// The labels that make a shadow a pod of the Deployment's callers.
+type Labels = BTreeMap<String, String>;

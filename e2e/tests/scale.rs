@@ -1,0 +1,265 @@
+//! `exchange --mode scale`: the pods go, the laptop answers, and afterwards there are as many pods as
+//! before.
+
+use std::time::{Duration, Instant};
+
+use e2e::{Cluster, DEMO, Kind, LOCAL, Laptop, Process, Running, Snapshot, skip, wait_until};
+
+const URL: &str = "http://tomcat:8080";
+const READY: &str = "Now all request to deployment 'tomcat' will be redirected to local";
+/// How long each node may take to learn who stands behind a service, in seconds.
+const NODES: u64 = 6;
+/// As after any clean-up behind a dead run, which does not wait for the pods either, in seconds.
+const AFTER_DEAD: u64 = 20;
+
+// covers: 1-16, 1-17, 1-18
+#[test]
+fn the_pods_go_the_laptop_answers_and_afterwards_there_are_as_many_pods_as_before() {
+    let (cluster, laptop) = bed("scale");
+    front(&cluster);
+    scale(&cluster, 2);
+    let before = cluster.snapshot().without(&["objects"]);
+    let _local = laptop.serve(8080, LOCAL);
+
+    let mut exchange = exchange(&laptop, &["deployment/tomcat", "--expose", "8080"]);
+
+    let said = exchange.text();
+    assert!(said.contains("from 2 to 0 replicas") && said.contains("never do this in production"), "{said}");
+    assert_eq!(replicas(&cluster), (0, 0));
+    let shadows = shadows(&cluster);
+    assert!(shadows.len() == 1 && shadows[0].starts_with("tomcat-kt-exchange-"), "{shadows:?}");
+    assert_eq!(config(&cluster, &shadows[0]), "app=tomcat,replicas=2");
+    cluster.wait_for_answer(URL, LOCAL, NODES);
+    cluster.wait_for_answer("http://front", LOCAL, NODES); // service port 80, target port 8080
+    assert!(cluster.object("deployment/tomcat").is_some_and(|read| lock(&read).is_none()));
+    let ended = exchange.interrupt(60);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    assert!(ended.text.contains("All pods of deployment 'tomcat' are ready"), "{}", ended.text);
+    assert_eq!(replicas(&cluster), (2, 2));
+    assert_eq!(self::shadows(&cluster), [""; 0]);
+    cluster.wait_for_answer(URL, DEMO, 5);
+    Snapshot::wait_until_as(&before, 10, || cluster.snapshot().without(&["objects"]));
+}
+
+// covers: 7-18
+#[test]
+fn the_laptop_answers_until_the_pods_are_ready_and_one_more_interrupt_ends_the_wait() {
+    let (cluster, laptop) = bed("scalewait");
+    never_ready(&cluster);
+    let _local = laptop.serve(8080, LOCAL);
+    let mut exchange = exchange(&laptop, &["svc/tomcat", "--expose", "8080"]);
+    cluster.wait_for_answer(URL, LOCAL, NODES);
+
+    exchange.signal("INT");
+    exchange.wait_for("Waiting for the pods of deployment 'tomcat', at most 120 s", 10);
+    assert_eq!(replicas(&cluster).0, 1);
+    std::thread::sleep(Duration::from_secs(3)); // the wait goes on
+    assert!(exchange.is_running());
+    assert!(cluster.get(URL).is_ok_and(|page| page.contains(LOCAL)));
+    let ended = exchange.interrupt(20);
+
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    assert!(ended.text.contains("not waiting any longer"), "{}", ended.text);
+    assert_eq!(shadows(&cluster), [""; 0]);
+}
+
+#[test]
+fn the_wait_for_the_pods_has_an_end_of_its_own() {
+    let (cluster, laptop) = bed("scaletime");
+    never_ready(&cluster);
+    let mut exchange =
+        exchange(&laptop, &["tomcat", "--expose", "8080", "--skipPortChecking", "--recoverWaitTime", "3"]);
+    let asked = Instant::now();
+
+    let ended = exchange.interrupt(30);
+
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    assert!(ended.text.contains("are ready after 3 s"), "{}", ended.text);
+    assert!(asked.elapsed() > Duration::from_secs(3));
+    assert_eq!(replicas(&cluster).0, 1);
+}
+
+#[test]
+fn a_second_exchange_and_a_deployment_without_pods_are_refused() {
+    let (cluster, first) = bed("scaletwo");
+    let Some(second) = another_laptop("scaletwo", &cluster) else { return };
+    let line = ["exchange", "tomcat", "--mode", "scale", "--expose", "8080", "--skipPortChecking"];
+    let mut exchange = exchange(&first, &["tomcat", "--expose", "8080", "--skipPortChecking"]);
+
+    let refused = second.ktctl(&line).wait(20);
+
+    assert_eq!(refused.code, 1, "{}", refused.text);
+    let wanted = format!("is already exchanging by another user ({})", first.user());
+    assert!(refused.text.contains(&wanted), "{}", refused.text);
+    assert_eq!(replicas(&cluster), (0, 0), "the refused one has undone what is not its own");
+    assert_eq!(exchange.interrupt(60).code, 0);
+    scale(&cluster, 0);
+    let before = cluster.snapshot();
+    let empty = second.ktctl(&line).wait(20);
+    assert_eq!(empty.code, 1, "{}", empty.text);
+    assert!(empty.text.contains("has no replicas already"), "{}", empty.text);
+    cluster.snapshot().assert_as(&before);
+}
+
+#[test]
+fn a_missing_right_is_named_before_anything_is_changed() {
+    let (cluster, laptop) = bed("scaleright");
+    cluster.kubectl(&["delete", "rolebinding", "scale"]).unwrap();
+    let before = cluster.snapshot();
+
+    let line = ["exchange", "tomcat", "--mode", "scale", "--expose", "8080", "--skipPortChecking"];
+    let ended = laptop.ktctl(&line).wait(20);
+
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    assert!(ended.text.contains("the right to patch deployments/scale.apps"), "{}", ended.text);
+    assert!(ended.text.contains("docs/rbac/exchange-scale.yaml"), "{}", ended.text);
+    cluster.snapshot().assert_as(&before);
+}
+
+#[test]
+fn an_autoscaler_and_a_disruption_budget_are_named() {
+    let (cluster, laptop) = bed("scalehpa");
+    cluster
+        .kubectl(&["autoscale", "deployment", "tomcat", "--name", "grower", "--min=1", "--max=3"])
+        .unwrap();
+    cluster.kubectl(&["create", "pdb", "keeper", "--selector=app=tomcat", "--min-available=1"]).unwrap();
+
+    let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080", "--skipPortChecking"]);
+
+    let said = exchange.text();
+    assert!(said.contains("horizontal pod autoscaler 'grower'"), "{said}");
+    assert!(said.contains("pod disruption budget 'keeper'"), "{said}");
+    assert_eq!(exchange.interrupt(60).code, 0);
+}
+
+#[test]
+fn after_a_kill_the_next_start_on_this_laptop_gives_the_pods_back() {
+    let (cluster, laptop) = bed("scalenext");
+    let _local = laptop.serve(8080, LOCAL);
+    let _exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
+    kill(&laptop);
+    assert_eq!(replicas(&cluster).0, 0);
+
+    let mut next = laptop.ktctl(&["connect", "--disableTunDevice"]);
+
+    next.wait_for("Cleaned up after exchange", 20);
+    as_before(&cluster);
+    assert_eq!(next.interrupt(15).code, 0);
+}
+
+// The part of row 7-31 that is about scale.
+#[test]
+fn after_a_kill_somebody_else_recovers_the_service() {
+    let (cluster, owner) = bed("scalerec");
+    let Some(other) = another_laptop("scalerec", &cluster) else { return };
+    let _local = owner.serve(8080, LOCAL);
+    let _exchange = exchange(&owner, &["tomcat", "--expose", "8080"]);
+    kill(&owner);
+
+    let recover = other.ktctl(&["recover", "tomcat"]).wait(20);
+
+    assert_eq!(recover.code, 0, "{}", recover.text);
+    assert!(recover.text.contains("scale deployment tomcat to 1"), "{}", recover.text);
+    as_before(&cluster);
+}
+
+#[test]
+fn after_a_kill_clean_gives_the_pods_back() {
+    let (cluster, laptop) = bed("scaleclean");
+    let _local = laptop.serve(8080, LOCAL);
+    let _exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
+    kill(&laptop);
+
+    let clean = laptop.ktctl(&["clean"]).wait(30);
+
+    assert_eq!(clean.code, 0, "{}", clean.text);
+    assert!(clean.text.contains("tomcat -> 1"), "{}", clean.text);
+    as_before(&cluster);
+}
+
+/// The pods answer, and nothing of ours is left.
+fn as_before(cluster: &Cluster) {
+    cluster.wait_for_answer(URL, DEMO, AFTER_DEAD);
+    wait_until("there is one pod again, and no shadow", Duration::from_secs(15), || {
+        let maps = cluster.kubectl(&["get", "configmaps", "-l", "control-by=kt", "-o", "name"]).ok()?;
+        (replicas(cluster) == (1, 1) && shadows(cluster).is_empty() && maps.trim().is_empty()).then_some(())
+    });
+}
+
+fn exchange(laptop: &Laptop, args: &[&str]) -> Running {
+    let mut exchange = laptop.ktctl(&[&["exchange", "--mode", "scale"], args].concat());
+    exchange.wait_for(READY, 60);
+    exchange
+}
+
+fn kill(laptop: &Laptop) {
+    let runs: Vec<Process> = laptop.processes("ktctl");
+    assert!(!runs.is_empty());
+    for run in runs {
+        laptop.kill9(&run);
+    }
+}
+
+/// How many pods the Deployment is meant to have, and how many are ready.
+fn replicas(cluster: &Cluster) -> (i64, i64) {
+    let read = cluster.object("deployment/tomcat").expect("the deployment");
+    let number = |value: &serde_json::Value| value.as_i64().unwrap_or(0);
+    (number(&read["spec"]["replicas"]), number(&read["status"]["readyReplicas"]))
+}
+
+/// Names of the shadows that are not on their way out.
+fn shadows(cluster: &Cluster) -> Vec<String> {
+    let list =
+        cluster.kubectl(&["get", "pods", "-l", "kt-role=shadow-exchange", "-o", "json"]).expect("pods");
+    let list: serde_json::Value = serde_json::from_str(&list).expect("kubectl prints JSON");
+    let pods = list["items"].as_array().cloned().unwrap_or_default();
+    let lives = pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    lives.filter_map(|pod| pod["metadata"]["name"].as_str().map(String::from)).collect()
+}
+
+fn config(cluster: &Cluster, shadow: &str) -> String {
+    let shadow = cluster.object(&format!("pod/{shadow}")).expect("the shadow");
+    shadow["metadata"]["annotations"]["kt-config"].as_str().unwrap_or_default().to_owned()
+}
+
+fn lock(deployment: &serde_json::Value) -> Option<&str> {
+    deployment["metadata"]["annotations"]["kt-lock"].as_str()
+}
+
+fn scale(cluster: &Cluster, replicas: u8) {
+    cluster.kubectl(&["scale", "deployment", "tomcat", &format!("--replicas={replicas}")]).expect("scale");
+    cluster.wait_ready("tomcat");
+}
+
+/// Another service of the same pods, whose port is not that of the pods.
+fn front(cluster: &Cluster) {
+    let ports = ["--name", "front", "--port", "80", "--target-port", "8080"];
+    cluster.kubectl(&[&["expose", "deployment", "tomcat"], &ports[..]].concat()).expect("expose");
+}
+
+/// Pods that are made from now on do not get ready.
+fn never_ready(cluster: &Cluster) {
+    let probe = r#"[{"op": "replace", "path": "/spec/template/spec/containers/0/readinessProbe/httpGet/path",
+        "value": "/status/500"}]"#;
+    cluster.kubectl(&["patch", "deployment", "tomcat", "--type=json", "-p", probe]).expect("patch");
+}
+
+/// A namespace whose user may scale, and a plain laptop whose user works in it.
+fn bed(name: &str) -> (Cluster, Laptop) {
+    let cluster = Cluster::new(name);
+    cluster.apply(include_str!("../../docs/rbac/exchange-scale.yaml"));
+    let bind = ["create", "rolebinding", "scale", "--role=ktctl-exchange-scale", "--user=developer"];
+    cluster.kubectl(&bind).expect("bind the role");
+    let laptop = Laptop::lease(&cluster);
+    (cluster, laptop)
+}
+
+/// A second one, of another kind: two tests that each hold a plain one and want a second plain
+/// one would wait for each other. `None` where the test bed has no such laptop.
+fn another_laptop(test: &str, cluster: &Cluster) -> Option<Laptop> {
+    let laptop = Laptop::lease_kind(cluster, Kind::Vpn);
+    if laptop.is_none() {
+        skip(test, "the test bed has no laptop of kind Vpn");
+    }
+    laptop
+}
