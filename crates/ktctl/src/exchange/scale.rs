@@ -64,9 +64,6 @@ async fn start(
     journals: &Journals,
 ) -> anyhow::Result<()> {
     let (name, ports) = check(ask)?;
-    if !ask.skip_port_checking {
-        inbound::check_ports(&ports.pairs).await?;
-    }
     let cluster = crate::access(global).await?;
     let journal = journals.open(global, &cluster)?;
     made.cluster = Some((cluster.clone(), journal.clone()));
@@ -76,6 +73,10 @@ async fn start(
     let workload = cluster.find_workload(&TargetName::parse(name)?).await?;
     check_labels(global, &workload)?;
     let exposed = resolve(&workload, &ports.pairs)?;
+    let deliveries = deliveries(&exposed, ask.proxy_protocol);
+    if !ask.skip_port_checking {
+        inbound::check_ports(&deliveries).await?;
+    }
     if let Some(target) = &workload.target {
         cluster.check_redirectable(&target.service).await?;
     }
@@ -86,7 +87,7 @@ async fn start(
     let keeper = Keeper::new(&cluster, global, &journal, wanted, &workload.deployment);
     made.shadow = Some(keeper.clone());
     let (shadow, opened) = keeper.open().await?;
-    let inbound = Inbound::new(deliveries(&exposed), tasks);
+    let inbound = Inbound::new(deliveries, tasks);
     made.inbound = Some(inbound.clone());
     let link = opened.link.clone();
     let stand_in = StandIn::new(&cluster, &workload, &inbound, &journal);
@@ -101,8 +102,9 @@ async fn start(
     tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, Vec::new()));
     made.guards.start("guard", stand_in.guard());
     sleep(SETTLE).await; // each node learns by itself which pods are left
-    if let (Some(target), Some(port)) = (&workload.target, exposed.first()) {
-        inbound.wait_for_callers(&link, &target.service, port.service).await;
+    if let Some(target) = &workload.target {
+        let probed = exposed.iter().find(|port| port.protocol == "TCP").map(|port| port.service);
+        inbound.wait_for_callers(&link, &target.service, probed).await;
     }
     let ready =
         format!("Now all request to deployment '{}' will be redirected to local", workload.deployment);
@@ -214,9 +216,9 @@ fn wanted(
 }
 
 /// While this laptop is away nobody else is there.
-fn deliveries(exposed: &[Exposed]) -> Vec<Delivery> {
-    let delivery = |port: &Exposed| Delivery { cluster: port.pod, laptop: port.laptop, otherwise: None };
-    exposed.iter().map(delivery).collect()
+fn deliveries(exposed: &[Exposed], says_caller: bool) -> Vec<Delivery> {
+    let deliveries = inbound::deliveries("", exposed, says_caller).into_iter();
+    deliveries.map(|delivery| Delivery { otherwise: None, ..delivery }).collect()
 }
 
 /// A Deployment that a run has scaled to nothing.
