@@ -193,6 +193,37 @@ fn after_a_kill_somebody_else_recovers_the_service() {
 }
 
 #[test]
+fn a_shadow_that_is_lost_is_replaced_by_another_one() {
+    let (cluster, laptop) = bed("scalelost");
+    let _local = laptop.serve(8080, LOCAL);
+    let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
+    let lost = shadows(&cluster);
+
+    cluster.kubectl(&["delete", "pod", &lost[0]]).expect("delete the shadow");
+
+    exchange.wait_for("connection restored", 40);
+    cluster.wait_for_answer(URL, LOCAL, NODES);
+    assert_ne!(shadows(&cluster), lost);
+    assert_eq!(exchange.interrupt(60).code, 0);
+    as_before(&cluster);
+}
+
+#[test]
+fn a_living_exchange_ends_when_somebody_else_recovers_the_service() {
+    let (cluster, owner) = bed("scaleliving");
+    let Some(other) = another_laptop("scaleliving", &cluster) else { return };
+    let _local = owner.serve(8080, LOCAL);
+    let mut exchange = exchange(&owner, &["tomcat", "--expose", "8080"]);
+
+    assert_eq!(other.ktctl(&["recover", "tomcat"]).wait(20).code, 0);
+
+    let ended = exchange.wait(40);
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    assert!(ended.text.contains("somebody else has scaled deployment 'tomcat' back"), "{}", ended.text);
+    as_before(&cluster);
+}
+
+#[test]
 fn after_a_kill_clean_gives_the_pods_back() {
     let (cluster, laptop) = bed("scaleclean");
     let _local = laptop.serve(8080, LOCAL);
