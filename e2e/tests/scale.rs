@@ -12,7 +12,8 @@ const NODES: u64 = 6;
 /// As after any clean-up behind a dead run, which does not wait for the pods either, in seconds.
 const AFTER_DEAD: u64 = 20;
 
-// covers: 1-16, 1-17, 1-18
+// covers: 1-17, 1-18
+// And 1-16, but for the option --useShadowDeployment in its line.
 #[test]
 fn the_pods_go_the_laptop_answers_and_afterwards_there_are_as_many_pods_as_before() {
     let (cluster, laptop) = bed("scale");
@@ -117,6 +118,33 @@ fn a_missing_right_is_named_before_anything_is_changed() {
 }
 
 #[test]
+fn one_of_the_two_ways_to_scale_is_enough() {
+    let (cluster, laptop) = bed("scaleways");
+    for (resource, kept) in [("deployments", 0), ("deployments/scale", 1)] {
+        let (verbs, others) = (r#"["get", "list", "patch"]"#, r#"["get", "list"]"#);
+        let rules = format!(
+            r#"{{"rules": [{{"apiGroups": ["apps"], "resources": ["{resource}"], "verbs": {verbs}}},
+                {{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": {others}}}]}}"#
+        );
+        cluster.kubectl(&["patch", "role", "ktctl-exchange-scale", "--type=merge", "-p", &rules]).unwrap();
+        wait_until("the other way is closed", Duration::from_secs(5), || may_patch(&cluster, 1 - kept).err());
+
+        let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080", "--skipPortChecking"]);
+
+        assert_eq!(replicas(&cluster), (0, 0), "by {resource}");
+        let ended = exchange.interrupt(60);
+        assert_eq!(ended.code, 0, "by {resource}: {}", ended.text);
+        assert_eq!(replicas(&cluster), (1, 1), "by {resource}");
+    }
+}
+
+/// May the user change the Deployment (0), or its scale (1)?
+fn may_patch(cluster: &Cluster, way: usize) -> Result<String, String> {
+    let sub = ["--subresource=", "--subresource=scale"][way];
+    cluster.kubectl(&["auth", "can-i", "patch", "deployments.apps", sub, "--as=developer"])
+}
+
+#[test]
 fn an_autoscaler_and_a_disruption_budget_are_named() {
     let (cluster, laptop) = bed("scalehpa");
     cluster
@@ -142,9 +170,10 @@ fn after_a_kill_the_next_start_on_this_laptop_gives_the_pods_back() {
 
     let mut next = laptop.ktctl(&["connect", "--disableTunDevice"]);
 
-    next.wait_for("Cleaned up after exchange", 20);
-    as_before(&cluster);
+    next.wait_for("Deployment tomcat scaled back to 1", 20);
+    next.wait_for("All looks good", 30);
     assert_eq!(next.interrupt(15).code, 0);
+    as_before(&cluster);
 }
 
 // The part of row 7-31 that is about scale.
@@ -160,6 +189,37 @@ fn after_a_kill_somebody_else_recovers_the_service() {
 
     assert_eq!(recover.code, 0, "{}", recover.text);
     assert!(recover.text.contains("scale deployment tomcat to 1"), "{}", recover.text);
+    as_before(&cluster);
+}
+
+#[test]
+fn a_shadow_that_is_lost_is_replaced_by_another_one() {
+    let (cluster, laptop) = bed("scalelost");
+    let _local = laptop.serve(8080, LOCAL);
+    let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
+    let lost = shadows(&cluster);
+
+    cluster.kubectl(&["delete", "pod", &lost[0]]).expect("delete the shadow");
+
+    exchange.wait_for("connection restored", 40);
+    cluster.wait_for_answer(URL, LOCAL, NODES);
+    assert_ne!(shadows(&cluster), lost);
+    assert_eq!(exchange.interrupt(60).code, 0);
+    as_before(&cluster);
+}
+
+#[test]
+fn a_living_exchange_ends_when_somebody_else_recovers_the_service() {
+    let (cluster, owner) = bed("scaleliving");
+    let Some(other) = another_laptop("scaleliving", &cluster) else { return };
+    let _local = owner.serve(8080, LOCAL);
+    let mut exchange = exchange(&owner, &["tomcat", "--expose", "8080"]);
+
+    assert_eq!(other.ktctl(&["recover", "tomcat"]).wait(20).code, 0);
+
+    let ended = exchange.wait(40);
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    assert!(ended.text.contains("somebody else has scaled deployment 'tomcat' back"), "{}", ended.text);
     as_before(&cluster);
 }
 

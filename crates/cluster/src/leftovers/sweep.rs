@@ -67,7 +67,16 @@ impl Sweep<'_> {
             .filter(|ours| ours.role == Some(Role::Exchange) && ours.object.kind != Kind::ConfigMap);
         exchanged.filter_map(|ours| {
             let (deployment, replicas) = (ours.config.app.clone()?, ours.config.replicas?);
-            Some(Repair::Scale { deployment, replicas })
+            (!self.is_scaled_by_living(&deployment)).then_some(Repair::Scale { deployment, replicas })
+        })
+    }
+
+    /// Who lives and has scaled it down, too, will scale it back.
+    fn is_scaled_by_living(&self, deployment: &str) -> bool {
+        self.seen.ours.iter().any(|ours| {
+            ours.config.app.as_deref() == Some(deployment)
+                && !ours.terminating
+                && !self.is_dead(&ours.object, ours.heartbeat)
         })
     }
 
@@ -233,6 +242,17 @@ mod tests {
         let seen = overview(vec![scaled], vec![]);
 
         assert_eq!(plan(&seen, &[]), ["scale deployment echo to 2", "delete pod x"]);
+    }
+
+    #[test]
+    fn a_deployment_that_somebody_living_has_scaled_is_left_to_him() {
+        let scaled = |name, beat| {
+            let config = crate::marks::Config::parse("app=echo,replicas=2");
+            Ours { config, ..shadow(Kind::Pod, name, beat) }
+        };
+        let seen = overview(vec![scaled("x", DEAD), scaled("y", ALIVE)], vec![]);
+
+        assert_eq!(plan(&seen, &[]), ["delete pod x"]);
     }
 
     #[test]
