@@ -106,6 +106,25 @@ impl Cluster {
         self.kubectl(&[&command[..], header.as_slice()].concat())
     }
 
+    /// What a line from a pod of the namespace is answered with; `network` is `tcp` or `udp`.
+    ///
+    /// # Errors
+    /// When there is no answer within 5 s.
+    pub fn send(&self, network: &str, address: &str, line: &str) -> Result<String, String> {
+        self.kubectl(&["exec", CALLER, "--", "/echo", "send", network, address, line])
+    }
+
+    /// Waits until a line from a pod is answered with `text` in the answer.
+    ///
+    /// # Panics
+    /// When it is not within `secs`.
+    pub fn wait_for_line(&self, network: &str, address: &str, text: &str, secs: u64) {
+        let what = format!("{network} {address} answers {text:?}");
+        wait_until(&what, Duration::from_secs(secs), || {
+            self.send(network, address, "hello").is_ok_and(|answer| answer.contains(text)).then_some(())
+        });
+    }
+
     /// Starts a pod on a node which asks for pages of a site without end, from four workers and on
     /// new connections; what it prints are the answers, and `LOST: …` for each that did not come.
     ///

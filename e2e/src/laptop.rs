@@ -129,6 +129,15 @@ impl Laptop {
         server
     }
 
+    /// Answers lines that come over TCP or as datagrams to 127.0.0.1 of the laptop, as the sample
+    /// workload does: with the laptop's name before them.
+    pub fn serve_lines(&self, port: u16) -> Running {
+        let raw = format!("LISTEN_RAW=127.0.0.1:{port}");
+        let mut server = self.start(&["env", "LISTEN_HTTP=127.0.0.1:0", &raw, &bed::program("echo")]);
+        server.wait_for("http 127.0.0.1", 10);
+        server
+    }
+
     /// The processes whose program has this name, without `sudo` and shells around it.
     pub fn processes(&self, program: &str) -> Vec<Process> {
         let list = Running::start(self.exec(self.name(), &["ps", "-ww", "-eo", "pid=,ppid=,user=,args="]))

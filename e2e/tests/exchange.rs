@@ -130,6 +130,98 @@ fn several_ports_low_ones_and_named_ones_are_all_brought_here() {
     }
 }
 
+#[test]
+fn tcp_and_udp_of_one_port_come_here_and_go_back_to_the_pods() {
+    let (cluster, laptop) = bed("udp");
+    apply_talk(&cluster);
+    let (on_laptop, in_cluster) = (laptop.snapshot(), cluster.snapshot());
+    let local = laptop.serve_lines(7001);
+    let here = format!("{} ", laptop.name());
+
+    let mut exchange = exchange(&laptop, &["talk", "--expose", "7001:7000/udp,7001:7000"]);
+
+    for network in ["udp", "tcp"] {
+        cluster.wait_for_line(network, TALK, &here, NODES);
+        let answer = cluster.send(network, TALK, "and back").expect("an answer");
+        assert!(answer.contains(&here) && answer.contains("and back"), "{network}: {answer}");
+    }
+    let stuntman = cluster.object("service/talk-kt-stuntman").expect("the stuntman is there");
+    let ports = stuntman["spec"]["ports"].as_array().expect("it has ports").iter();
+    let protocols: Vec<_> = ports.map(|port| port["protocol"].as_str().unwrap_or_default()).collect();
+    assert_eq!(protocols, ["TCP", "UDP"]);
+    assert_eq!(exchange.interrupt(15).code, 0);
+    for network in ["udp", "tcp"] {
+        cluster.wait_for_line(network, TALK, "tomcat-", NODES);
+    }
+    drop(local);
+    laptop.snapshot().assert_as(&on_laptop);
+    Snapshot::wait_until_as(&in_cluster, 10, || cluster.snapshot());
+}
+
+#[test]
+fn after_a_kill_udp_goes_to_the_original_pods() {
+    let (cluster, laptop) = bed("udpkill");
+    apply_talk(&cluster);
+    let in_cluster = cluster.snapshot();
+    let _local = laptop.serve_lines(7000);
+    let _killed = exchange(&laptop, &["talk", "--expose", "7000/udp"]);
+    cluster.wait_for_line("udp", TALK, &format!("{} ", laptop.name()), NODES);
+
+    laptop.kill9(&main_process(&laptop));
+
+    cluster.wait_for_line("udp", TALK, "tomcat-", 30);
+    let selector = &cluster.object("service/talk").expect("the service is there")["spec"]["selector"];
+    assert!(selector["kt-role"].is_string(), "somebody has put the service back: {selector}");
+    let mut next = exchange(&laptop, &["talk", "--expose", "7000/udp"]);
+    assert_eq!(next.interrupt(15).code, 0);
+    Snapshot::wait_until_as(&in_cluster, 15, || cluster.snapshot());
+}
+
+#[test]
+fn the_proxy_protocol_tells_the_local_program_who_calls() {
+    let (cluster, laptop) = bed("proxied");
+    let mut local = laptop.start(&["python3", "-uc", HEADER_TELLER]);
+    local.wait_for("listens", 10);
+    let _exchange = exchange(&laptop, &["tomcat", "--expose", "8080", "--proxyProtocol"]);
+
+    let signature_and_kind = "0d0a0d0a000d0a515549540a2111000c";
+    cluster.wait_for_line("tcp", "tomcat:8080", signature_and_kind, NODES);
+    let answer = cluster.send("tcp", "tomcat:8080", "hello").expect("an answer");
+
+    let caller: std::net::Ipv4Addr = cluster.pod_ip("caller").parse().expect("an address");
+    let caller: String = caller.octets().iter().map(|byte| format!("{byte:02x}")).collect();
+    let addresses = format!("{signature_and_kind}{caller}7f000001");
+    assert!(answer.contains(&addresses), "{answer} is not from {caller}");
+    assert!(answer.contains("1f90 "), "not to port 8080: {answer}");
+    assert!(answer.ends_with("hello\n"), "what was sent is not behind the header: {answer}");
+}
+
+/// Greets with the first 28 bytes that come, in hexadecimal digits; then it sends back what comes.
+const HEADER_TELLER: &str = r#"
+import socket
+server = socket.create_server(("127.0.0.1", 8080))
+print("listens")
+while True:
+    caller, _ = server.accept()
+    caller.settimeout(5)
+    header = caller.recv(28)
+    if len(header) == 28:
+        caller.sendall(header.hex().encode() + b"\n")
+        caller.sendall(caller.recv(100))
+    caller.close()
+"#;
+
+const TALK: &str = "talk:7000";
+
+/// A Service before the sample's pods, with TCP and UDP of one port.
+fn apply_talk(cluster: &Cluster) {
+    cluster.apply(
+        r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "talk"}, "spec": {"selector": {"app": "tomcat"},
+            "ports": [{"name": "tcp", "port": 7000}, {"name": "udp", "port": 7000, "protocol": "UDP"}]}}"#,
+    );
+    cluster.wait_for_line("udp", TALK, "tomcat-", 15);
+}
+
 // covers: 7-22
 #[test]
 fn ports_are_checked_at_both_ends_unless_told_not_to() {

@@ -104,6 +104,22 @@ fn ports_may_differ_and_an_external_service_asks_for_a_load_balancer() {
 }
 
 #[test]
+fn udp_and_tcp_of_one_port_of_a_new_service_lead_to_the_laptop() {
+    let (cluster, laptop) = bed("prevudp");
+    let before = cluster.snapshot();
+    let _local = laptop.serve_lines(7001);
+    let here = format!("{} ", laptop.name());
+
+    let mut preview = preview(&laptop, &["--expose", "7001:53/udp,7001:53"]);
+
+    for network in ["udp", "tcp"] {
+        cluster.wait_for_line(network, "mine:53", &here, NODES);
+    }
+    assert_eq!(preview.interrupt(15).code, 0);
+    Snapshot::wait_until_as(&before, 10, || cluster.snapshot());
+}
+
+#[test]
 fn what_can_not_be_previewed_is_refused_before_anything_is_made() {
     let (cluster, laptop) = bed("refused");
     let (on_laptop, in_cluster) = (laptop.snapshot(), cluster.snapshot());
@@ -116,7 +132,7 @@ fn what_can_not_be_previewed_is_refused_before_anything_is_made() {
     let usage = [
         run(&[]),
         run(&["mine"]),
-        run(&["mine", "--expose", "53/udp"]),
+        run(&["mine", "--expose", "53/udp,54:53/udp"]),
         run(&["My_Service", "--expose", "8080"]),
         run(&["mine", "--expose", "8080:80,9000:80"]),
     ];

@@ -63,3 +63,97 @@ impl Flow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kt_wire::link::{Accepted, IncomingQueue, Links};
+    use kt_wire::{Carrier, Dialer, Link, Open, Protocol, Settings};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::JoinSet;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_on_either_loopback_answers() {
+        let mut ends = Ends::new().await;
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let program = UdpSocket::bind(address).await.unwrap();
+            let peer = ends.peer(program.local_addr().unwrap().port()).await;
+
+            peer.send_datagram("hello".into());
+            let (said, from) = receive(&program).await;
+            program.send_to(b"and back", from).await.unwrap();
+
+            assert_eq!(said, "hello", "{address}");
+            assert_eq!(peer.receive_datagram().await.unwrap(), "and back", "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_starts_later_gets_what_comes_later() {
+        let mut ends = Ends::new().await;
+        let port = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let peer = ends.peer(port).await;
+        peer.send_datagram("lost".into());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+
+        let program = UdpSocket::bind(("127.0.0.1", port)).await.unwrap();
+        peer.send_datagram("hello".into());
+
+        assert_eq!(receive(&program).await.0, "hello");
+    }
+
+    async fn receive(program: &UdpSocket) -> (String, SocketAddr) {
+        let mut buffer = [0; 100];
+        let received = timeout(Duration::from_secs(5), program.recv_from(&mut buffer)).await;
+        let (length, from) = received.expect("a datagram comes").unwrap();
+        (String::from_utf8_lossy(&buffer[..length]).into_owned(), from)
+    }
+
+    /// Both ends of a link.
+    struct Ends {
+        cluster: Link,
+        _laptop: Link,
+        incoming: IncomingQueue,
+        tasks: JoinSet<()>,
+    }
+
+    struct Loopback(SocketAddr);
+
+    impl Dialer for Loopback {
+        async fn dial(&self) -> io::Result<Box<dyn Carrier>> {
+            Ok(Box::new(TcpStream::connect(self.0).await?))
+        }
+    }
+
+    impl Ends {
+        async fn new() -> Ends {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let dialer = Loopback(listener.local_addr().unwrap());
+            let links = Links::new("cluster", Settings::default());
+            let accept = async { links.accept(listener.accept().await.unwrap().0).await.unwrap() };
+            let (opened, (accepted, life)) =
+                tokio::join!(Link::connect(dialer, "laptop", Settings::default()), accept);
+            let (laptop, incoming, keeper) = opened.unwrap();
+            let Accepted::New(cluster, _) = accepted else { panic!("not a new link") };
+            let mut tasks = JoinSet::new();
+            tasks.spawn(async move { drop(keeper.serve().await) });
+            tasks.spawn(async move { drop(life.await) });
+            Ends { cluster, _laptop: laptop, incoming, tasks }
+        }
+
+        /// A peer in the cluster, whose datagrams go to a port of this laptop.
+        async fn peer(&mut self, port: u16) -> Stream {
+            let address = ([10, 1, 2, 3], 4660).into();
+            let arrived = Open::Arrived { port: 53, protocol: Protocol::Udp, peer: address };
+            let (stream, ()) = tokio::join!(self.cluster.open(&arrived), async {
+                let caller = self.incoming.next().await;
+                self.tasks.spawn(deliver(caller, address, port));
+            });
+            stream.unwrap()
+        }
+    }
+}
