@@ -38,6 +38,36 @@ fn only_requests_with_the_mark_come_here_and_nothing_is_left() {
     Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
 }
 
+#[test]
+fn with_the_proxy_protocol_the_local_program_is_told_that_the_router_calls() {
+    let (cluster, laptop) = bed("meshproxy");
+    let mut local = laptop.start(&["python3", "-uc", HEADER_TELLER]);
+    local.wait_for("listens", 10);
+    let flags = ["tomcat", "--expose", "8080", "--versionMark", "mine", "--proxyProtocol"];
+
+    let _mesh = mesh(&laptop, &flags);
+
+    let address = ["get", "pod", "tomcat-kt-router", "-o", "jsonpath={.status.podIP}"];
+    let router: std::net::Ipv4Addr = cluster.kubectl(&address).unwrap().parse().expect("an address");
+    let router: String = router.octets().iter().map(|byte| format!("{byte:02x}")).collect();
+    let told = format!("0d0a0d0a000d0a515549540a2111000c{router}7f000001");
+    wait_for_marked(&cluster, "VERSION: mine", &told);
+}
+
+/// Answers an HTTP request with the 28 bytes that came before it, in hexadecimal digits.
+const HEADER_TELLER: &str = r#"
+import socket
+server = socket.create_server(("127.0.0.1", 8080))
+print("listens")
+while True:
+    caller, _ = server.accept()
+    caller.settimeout(5)
+    header = caller.recv(28)
+    if len(header) == 28 and caller.recv(10000).startswith(b"GET / HTTP/1"):
+        caller.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + header.hex().encode())
+    caller.close()
+"#;
+
 // covers: 2-3, 4-12, 1-23
 #[test]
 fn by_hand_the_shadow_is_one_more_pod_with_a_label() {
