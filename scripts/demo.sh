@@ -6,7 +6,7 @@ set -m # so that what runs in the background can be interrupted
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 testbed=testbed/testbed
 scratch=$(mktemp -d)
-connect='' exchange='' server=''
+connect='' exchange='' mesh='' server=''
 
 main() {
   heading "Building ktctl, and starting a Kubernetes cluster with two laptops"
@@ -144,7 +144,7 @@ failed() {
 
 cleanup() {
   local name
-  for name in exchange connect server; do
+  for name in mesh exchange connect server; do
     [[ -z ${!name} ]] || { kill -INT "${!name}" && wait "${!name}"; } || true
   done
   rm -r "$scratch"

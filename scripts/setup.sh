@@ -12,7 +12,7 @@ root() { if ((EUID == 0)); then "$@"; else sudo "$@"; fi; }
 # PACKAGE=FILE-OR-PROGRAM that shows that it is there
 cluster=(
   containerd=containerd runc=runc containernetworking-plugins=/usr/lib/cni/bridge iproute2=ip iptables=iptables
-  nftables=nft procps=ps curl=curl sudo=sudo busybox-static=busybox dbus=dbus-daemon
+  nftables=nft procps=ps curl=curl sudo=sudo busybox-static=busybox dbus=dbus-daemon faketime=faketime
 )
 build=(make=make gcc=cc libc6-dev=/usr/include/stdlib.h)
 

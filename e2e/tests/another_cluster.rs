@@ -33,6 +33,53 @@ fn a_service_with_addresses_of_two_families_answers_without_delay() {
     assert!(laptop.run(&curl).ok().contains(DEMO));
 }
 
+// covers: 7-43
+#[test]
+fn what_has_only_an_ipv6_address_is_reached_by_name_and_by_address() {
+    let Some((cluster, laptop)) = bed("six") else { return };
+    cluster.apply(
+        r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "six"}, "spec": {
+            "ipFamilies": ["IPv6"], "selector": {"app": "tomcat"}, "ports": [{"port": 8080}]}}"#,
+    );
+    cluster.wait_for_answer("http://six:8080", DEMO, 10);
+    let pod = cluster.kubectl(&[
+        "get",
+        "pod",
+        "-l",
+        "app=tomcat",
+        "-o",
+        "jsonpath={.items[0].status.podIPs[1].ip}",
+    ]);
+    let (service, pod) = (cluster.service_ip("six"), pod.expect("the pod's second address"));
+    let before = laptop.snapshot();
+
+    let mut connect = laptop.connect(&[]);
+
+    for url in
+        ["http://six:8080".to_owned(), format!("http://[{service}]:8080"), format!("http://[{pod}]:8080")]
+    {
+        assert!(laptop.get(&url).ok().contains(DEMO), "{url}");
+    }
+    let whole = format!("http://[{pod}]:8080/bytes?n=50000000");
+    let count = laptop.run(&[
+        "curl",
+        "-sSf",
+        "--max-time",
+        "20",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{size_download}",
+        &whole,
+    ]);
+    assert_eq!(count.ok().trim(), "50000000");
+    let refused = laptop.run(&["curl", "-sS", "--max-time", "3", &format!("http://[{pod}]:8081")]);
+    assert_eq!(refused.code, 7, "refused, not silent: {}", refused.text);
+    laptop.run(&["ping", "-6", "-c", "1", "-W", "5", &pod]).ok();
+    assert_eq!(connect.interrupt(15).code, 0);
+    laptop.snapshot().assert_as(&before);
+}
+
 /// A namespace and a laptop, if the running cluster is the other one.
 fn bed(test: &str) -> Option<(Cluster, Laptop)> {
     if domain() == "cluster.local" {

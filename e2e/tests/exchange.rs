@@ -10,9 +10,8 @@ const URL: &str = "http://tomcat:8080";
 /// How long after the ready text a caller may still take the old way, in seconds: each node learns
 /// of the switch-over by itself.
 const NODES: u64 = 6;
-/// The same after the clean-up behind a dead run, which does not wait for the nodes: a first call
-/// that still reaches its shadow is lost with it after the 5 s that a call has.
-const AFTER_DEAD: u64 = 8;
+/// The same after the clean-up behind a dead run, whose shadow passes on who still waits there.
+const AFTER_DEAD: u64 = 5;
 
 // covers: 4-11, 3-13
 #[test]

@@ -1,6 +1,8 @@
 //! Flags that every command takes, and old spellings of them, against the cluster.
 
-use e2e::{Cluster, DEMO, Laptop};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use e2e::{Cluster, DEMO, LOCAL, Laptop, Snapshot};
 
 // covers: 1-3
 #[test]
@@ -165,6 +167,77 @@ fn contexts_come_from_all_files_of_the_variable_and_a_wrong_one_is_named() {
     let wrong = laptop.run(&["bash", "-c", &format!("{other} third")]);
     assert_eq!(wrong.code, 1, "{}", wrong.text);
     assert!(wrong.text.contains("third"), "{}", wrong.text);
+}
+
+// covers: 2-2
+#[test]
+fn the_misprint_of_an_article_exchanges_and_restores() {
+    let (cluster, laptop) = bed("misprint");
+    let before = cluster.snapshot();
+    let _local = laptop.serve(8080, LOCAL);
+
+    let mut exchange = laptop.ktctl(&["exhcnage", "tomcat", "--expose", "8080"]);
+
+    exchange.wait_for("'exhcnage' is deprecated, use 'exchange'", 10);
+    exchange.wait_for("Now all request to service 'tomcat' will be redirected to local", 30);
+    assert!(cluster.get("http://tomcat:8080").expect("an answer").contains(LOCAL));
+    assert_eq!(exchange.interrupt(30).code, 0);
+    Snapshot::wait_until_as(&before, 30, || cluster.snapshot());
+}
+
+// covers: 3-2
+#[test]
+fn nothing_of_kubectl_is_needed_on_the_path() {
+    let (cluster, laptop) = bed("nokubectl");
+    let _local = laptop.serve(8080, LOCAL);
+    let nowhere = ["env", "PATH=/nonexistent"];
+
+    let mut connect =
+        laptop.start(&[&nowhere[..], &[&e2e::ktctl(), "connect", "--disableTunDevice"]].concat());
+    connect.wait_for("start at", 10);
+    connect.wait_for("Socks proxy established", 30);
+    let mut exchange =
+        laptop.start(&[&nowhere[..], &[&e2e::ktctl(), "exchange", "tomcat", "--expose", "8080"]].concat());
+    exchange.wait_for("Now all request to", 30);
+
+    assert!(cluster.get("http://tomcat:8080").expect("an answer").contains(LOCAL));
+    assert_eq!(exchange.interrupt(30).code, 0);
+    assert_eq!(connect.interrupt(15).code, 0);
+}
+
+// covers: 7-17
+#[test]
+fn a_laptop_whose_clock_is_an_hour_off_beats_in_the_clusters_time_unless_told_not_to() {
+    let (cluster, laptop) = bed("clock");
+    let _local = laptop.serve(8080, LOCAL);
+    for (clock, flag) in [("+1h", None), ("-1h", None), ("-1h", Some("--useLocalTime"))] {
+        // The dynamic linker puts the machine's folder of libraries for $LIB.
+        let library = "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1";
+        let late = ["env", library, &format!("FAKETIME={clock}"), "FAKETIME_DONT_FAKE_MONOTONIC=1"];
+        let ktctl = e2e::ktctl();
+        let command = [ktctl.as_str(), "exchange", "tomcat", "--expose", "8080"];
+        let mut exchange = laptop.start(&[&late[..], &command, flag.as_slice()].concat());
+        exchange.wait_for("Now all request to", 30);
+
+        let age = age(&cluster);
+
+        match flag {
+            None => assert!(age.abs() <= 5, "{clock}: the heartbeat is {age} s old"),
+            Some(_) => assert!((3595..3660).contains(&age), "{clock}: the heartbeat is {age} s old"),
+        }
+        let dry = laptop.ktctl(&["clean", "--dryRun", "--thresholdInMinus", "1"]).wait(30).ok();
+        let is_dead = dry.contains("kt-exchange");
+        assert_eq!(is_dead, flag.is_some(), "{clock}: {dry}");
+        assert_eq!(exchange.interrupt(30).code, 0);
+    }
+}
+
+/// Seconds since the last heartbeat of the only shadow, by this machine's clock, which is the cluster's.
+fn age(cluster: &Cluster) -> i64 {
+    let path = r"jsonpath={.items[0].metadata.annotations.kt-last-heart-beat}";
+    let beat = cluster.kubectl(&["get", "pods", "-l", "control-by=kt", "-o", path]).expect("a shadow");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    i64::try_from(now).expect("small") - beat.trim().parse::<i64>().expect("a number")
 }
 
 fn bed(name: &str) -> (Cluster, Laptop) {

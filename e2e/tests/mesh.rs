@@ -325,6 +325,28 @@ fn somebody_who_recovers_the_service_ends_the_mesh() {
     Snapshot::wait_until_as(&before, 30, || cluster.snapshot());
 }
 
+// covers: 7-31
+#[test]
+fn a_mesh_whose_user_was_killed_is_recovered_by_somebody_else() {
+    let (cluster, owner) = bed("meshkilled");
+    let Some(other) = another_laptop("meshkilled", &cluster) else { return };
+    let before = cluster.snapshot();
+    let _local = owner.serve(8080, LOCAL);
+
+    for mode in ["auto", "manual"] {
+        let _mesh = mesh(&owner, &["tomcat", "--expose", "8080", "--mode", mode, "--versionMark", "mine"]);
+        owner.kill9(&main_process(&owner));
+        assert_ne!(cluster.snapshot(), before, "{mode}: the killed run has left nothing to recover");
+
+        let recover = other.ktctl(&["recover", "tomcat"]).wait(30);
+
+        assert_eq!(recover.code, 0, "{mode}: {}", recover.text);
+        cluster.wait_for_answer(URL, DEMO, NODES);
+        Snapshot::wait_until_as(&before, 30, || cluster.snapshot());
+        owner.run(&["rm", "-rf", ".kt"]).ok();
+    }
+}
+
 #[test]
 fn no_request_is_lost_when_users_join_and_leave() {
     let (cluster, laptop) = bed("meshload");

@@ -176,7 +176,7 @@ fn after_a_kill_the_next_start_on_this_laptop_gives_the_pods_back() {
     as_before(&cluster);
 }
 
-// The part of row 7-31 that is about scale.
+// covers: 7-31
 #[test]
 fn after_a_kill_somebody_else_recovers_the_service() {
     let (cluster, owner) = bed("scalerec");

@@ -6,7 +6,7 @@
 
 mod check;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,9 @@ pub enum Change {
         peer: Ipv4Addr,
         /// Length of the prefix which goes to the device for being its link.
         prefix: u8,
+        /// The laptop's own address of the other family, with the length of its prefix, for a
+        /// cluster that has it. Where the laptop's IPv6 is switched off it is left out.
+        v6: Option<(Ipv6Addr, u8)>,
         /// Largest packet in bytes, without offload.
         mtu: u32,
     },

@@ -14,10 +14,10 @@ use linux as platform;
 #[cfg(not(target_os = "linux"))]
 use other as platform;
 
-pub use platform::{Packets, Tun};
 #[cfg(target_os = "linux")]
-pub(crate) use platform::{configure, open};
-pub use pool::{free_name, free_pool};
+pub(crate) use platform::{Link, configure, open};
+pub use platform::{Packets, Tun};
+pub use pool::{LINK_PREFIX_V6, free_name, free_pool, free_pool_v6};
 
 /// Size in bytes of the header (`struct virtio_net_hdr`) before each packet of a device.
 pub const HEADER: usize = 10;

@@ -97,6 +97,11 @@ impl Netlink {
         request.execute().await.map_err(to_io)
     }
 
+    /// Adds an address of IPv6; one that is there already is fine.
+    pub(crate) async fn set_address_v6(&self, index: u32, own: Ipv6Addr, prefix: u8) -> io::Result<()> {
+        self.handle.address().add(index, own.into(), prefix).replace().execute().await.map_err(to_io)
+    }
+
     /// Sets the packet size and switches the device on.
     pub(crate) async fn set_up(&self, index: u32, mtu: u32) -> io::Result<()> {
         let queue = LinkAttribute::TxQueueLen(QUEUE);

@@ -1,6 +1,6 @@
 //! The helper is root and its peer is not: nothing is done that was not built for.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -23,7 +23,7 @@ pub enum Invalid {
     Device(String),
     /// An address that no device may have.
     #[error("{0} is no address for a device")]
-    Address(Ipv4Addr),
+    Address(IpAddr),
     /// Addresses which do not share the prefix, or a length out of bounds.
     #[error("prefix length {0} does not fit the addresses")]
     Prefix(u8),
@@ -54,9 +54,10 @@ impl Change {
     /// It is not; nothing must be done then.
     pub fn check(&self) -> Result<(), Invalid> {
         match self {
-            Self::Device { name, address, peer, prefix, mtu } => {
+            Self::Device { name, address, peer, prefix, v6, mtu } => {
                 check_device(name)?;
                 check_link(*address, *peer, *prefix)?;
+                v6.map_or(Ok(()), check_v6)?;
                 if (LEAST_MTU..=MOST_MTU).contains(mtu) { Ok(()) } else { Err(Invalid::Mtu(*mtu)) }
             }
             Self::Routes { device, ranges } => {
@@ -93,17 +94,26 @@ fn is_short_number(text: &str) -> bool {
 }
 
 fn check_link(address: Ipv4Addr, peer: Ipv4Addr, prefix: u8) -> Result<(), Invalid> {
-    for ip in [address, peer] {
-        let host = IpNet::from(IpAddr::from(ip));
-        if special_ranges().iter().any(|special| special.contains(&host)) {
-            return Err(Invalid::Address(ip));
-        }
-    }
+    check_address(address.into())?;
+    check_address(peer.into())?;
     if address == peer {
-        return Err(Invalid::Address(peer));
+        return Err(Invalid::Address(peer.into()));
     }
     // A /8 is the widest private range; anything wider would be a default route by another name.
     if (8..=32).contains(&prefix) { Ok(()) } else { Err(Invalid::Prefix(prefix)) }
+}
+
+/// Unique local (RFC 4193), and no more than a link.
+fn check_v6((address, prefix): (Ipv6Addr, u8)) -> Result<(), Invalid> {
+    if !address.is_unique_local() {
+        return Err(Invalid::Address(address.into()));
+    }
+    if (64..=128).contains(&prefix) { Ok(()) } else { Err(Invalid::Prefix(prefix)) }
+}
+
+fn check_address(address: IpAddr) -> Result<(), Invalid> {
+    let is_special = special_ranges().iter().any(|special| special.contains(&address));
+    if is_special { Err(Invalid::Address(address)) } else { Ok(()) }
 }
 
 fn check_ranges(ranges: &[IpNet]) -> Result<(), Invalid> {
@@ -172,6 +182,20 @@ mod tests {
         assert!(device("198.18.0.1", "198.18.0.1").check().is_err());
     }
 
+    #[test]
+    fn an_address_of_the_other_family_is_a_local_one() {
+        for (v6, is_taken) in [("fd6b::1", true), ("2001:db8::1", false), ("::1", false), ("fe80::1", false)]
+        {
+            let Change::Device { name, address, peer, prefix, mtu, .. } = device("198.18.0.1", "198.18.0.2")
+            else {
+                panic!("no device");
+            };
+            let v6 = Some((v6.parse().unwrap(), 126));
+            let change = Change::Device { name, address, peer, prefix, v6, mtu };
+            assert_eq!(change.check().is_ok(), is_taken, "{v6:?}");
+        }
+    }
+
     fn routes(device: &str, ranges: &[&str]) -> Change {
         let ranges = ranges.iter().map(|range| range.parse().unwrap()).collect();
         Change::Routes { device: device.to_owned(), ranges }
@@ -183,6 +207,7 @@ mod tests {
             address: address.parse().unwrap(),
             peer: peer.parse().unwrap(),
             prefix: 30,
+            v6: None,
             mtu: 1500,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -107,17 +107,25 @@ pub(crate) fn open(name: &str) -> Result<Tun, Error> {
     Ok(Tun { fd, offload })
 }
 
+/// The addresses of a device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    pub(crate) address: Ipv4Addr,
+    pub(crate) peer: Ipv4Addr,
+    pub(crate) prefix: u8,
+    pub(crate) v6: Option<(Ipv6Addr, u8)>,
+}
+
 /// Gives the device its addresses and switches it on; may run twice.
-pub(crate) async fn configure(
-    netlink: &Netlink,
-    name: &str,
-    (address, peer, prefix): (Ipv4Addr, Ipv4Addr, u8),
-    mtu: u32,
-) -> Result<(), Error> {
+pub(crate) async fn configure(netlink: &Netlink, name: &str, link: &Link, mtu: u32) -> Result<(), Error> {
     let failed = |what| move |source| Error::Set { what, name: name.to_owned(), source };
     let index = netlink.index(name).await.map_err(failed("number"))?;
     let index = index.ok_or_else(|| failed("number")(io::ErrorKind::NotFound.into()))?;
-    netlink.set_address(index, address, peer, prefix).await.map_err(failed("address"))?;
+    netlink.set_address(index, link.address, link.peer, link.prefix).await.map_err(failed("address"))?;
+    if let Some((address, prefix)) = link.v6 {
+        // Refused where IPv6 is switched off; who listens on it finds out.
+        let _ = netlink.set_address_v6(index, address, prefix).await;
+    }
     netlink.set_up(index, mtu).await.map_err(failed("packet size"))
 }
 

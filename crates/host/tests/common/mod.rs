@@ -95,6 +95,7 @@ pub(crate) fn device() -> Change {
         address: "198.18.0.1".parse().unwrap(),
         peer: "198.18.0.2".parse().unwrap(),
         prefix: 30,
+        v6: None,
         mtu: 1500,
     }
 }

@@ -11,7 +11,7 @@ use anyhow::Context;
 use futures_util::StreamExt;
 use ipnet::IpNet;
 use kt_cluster::Cluster;
-use kt_host::device::{self, free_name, free_pool};
+use kt_host::device::{self, LINK_PREFIX_V6, free_name, free_pool, free_pool_v6};
 use kt_host::resolver::{Upstream, read_upstream};
 use kt_host::routes::{Machine, RoutePlan, cut_out};
 use kt_host::{Change, Made, Paths};
@@ -27,7 +27,7 @@ use crate::failure::Advised;
 use crate::names::mode::{Element, Mode};
 use crate::names::order::Zones;
 use crate::names::server::{self, Server, Settings, Waits};
-use crate::outbound::capture::{Capture, Ends};
+use crate::outbound::capture::{Capture, Ends, Pair};
 use crate::outbound::dial::{ByLink, Dial, Target};
 use crate::outbound::redirect;
 use crate::tasks::Tasks;
@@ -132,11 +132,16 @@ async fn make(laptop: &Laptop, machine: &Machine, wanted: &[IpNet]) -> anyhow::R
         machine.routes.iter().map(|route| route.range).chain(wanted.iter().copied()).collect();
     let (address, peer) = free_pool(&addresses, &routes).context("finding a free address for the device")?;
     let name = free_name(&machine.devices);
-    let change = Change::Device { name: name.clone(), address, peer, prefix: PREFIX, mtu: MTU };
+    let pair = wanted.iter().any(|range| matches!(range, IpNet::V6(_)));
+    let pair = pair.then(|| free_pool_v6(&addresses, &routes)).flatten();
+    let v6 = pair.map(|(address, _)| (address, LINK_PREFIX_V6));
+    let change = Change::Device { name: name.clone(), address, peer, prefix: PREFIX, v6, mtu: MTU };
     let Made::Device(Some(tun)) = laptop.lock().await.make(change).await.context("making the device")? else {
         anyhow::bail!("the device was made before");
     };
-    let ends = Ends { address, peer, header: device::HEADER, mtu: MTU as usize };
+    let v4 = Pair { address: address.into(), peer: peer.into() };
+    let v6 = pair.map(|(address, peer)| Pair { address: address.into(), peer: peer.into() });
+    let ends = Ends { v4, v6, header: device::HEADER, mtu: MTU as usize };
     let fd = tun.as_fd().try_clone_to_owned().context("taking the device over")?;
     Ok(Device { name, peer, ends, fd })
 }

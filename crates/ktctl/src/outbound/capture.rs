@@ -14,6 +14,8 @@
 mod checksum;
 mod connections;
 mod device;
+mod door;
+mod ip;
 mod packet;
 mod reply;
 #[cfg(test)]
@@ -24,17 +26,19 @@ mod tests;
 mod udp;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
 use self::connections::{Connections, Verdict};
 use self::device::Device;
+pub(crate) use self::door::Pair;
+use self::door::{Door, Doors};
 use self::packet::{Packet, Tcp};
 use self::reply::Code;
 use self::tcp::{Dialled, Half};
@@ -48,19 +52,16 @@ const AT_ONCE: usize = 64;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Echoes that are under way at once; more are dropped.
 const ECHOES: usize = 64;
-/// Connections that may wait to be accepted: a burst of them must not be answered with cookies, which
-/// the kernel forgets. It cuts this to its own limit, 4096 as a rule.
-const BACKLOG: u32 = 4096;
 /// Port of the peer's name server.
 const NAMES_PORT: u16 = 53;
 
 /// What the device is like.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ends {
-    /// The laptop's address on the device.
-    pub(crate) address: Ipv4Addr,
-    /// The other end: nobody, but our name server.
-    pub(crate) peer: Ipv4Addr,
+    /// The laptop's address and its peer, which is nobody but our name server.
+    pub(crate) v4: Pair,
+    /// The same of the other family, when the cluster has it.
+    pub(crate) v6: Option<Pair>,
     /// Bytes of the header before each packet: 10 with `IFF_VNET_HDR`, else 0.
     pub(crate) header: usize,
     /// The largest packet in bytes which the device takes.
@@ -72,8 +73,7 @@ pub(crate) struct Ends {
 pub(crate) struct Capture<D: Dial, N> {
     device: Arc<Device>,
     ends: Ends,
-    listener: TcpListener,
-    listening: SocketAddrV4,
+    doors: Doors,
     dial: D,
     names: N,
     connections: Connections<Half<D::Flow>>,
@@ -92,18 +92,13 @@ enum Event<F> {
 }
 
 impl<D: Dial, N: Answers> Capture<D, N> {
-    /// Starts to listen on the laptop's address, which the device must have already; programs that
+    /// Starts to listen on the laptop's addresses, which the device must have already; programs that
     /// connect before [`serve`](Self::serve) wait.
     pub(crate) async fn new(device: OwnedFd, ends: Ends, dial: D, names: N) -> io::Result<Capture<D, N>> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind((ends.address, 0).into())?;
-        let listener = socket.listen(BACKLOG)?;
-        let listening = SocketAddrV4::new(ends.address, listener.local_addr()?.port());
         Ok(Capture {
             device: Arc::new(Device::new(device, ends.header)?),
             ends,
-            listener,
-            listening,
+            doors: Doors::open(ends.v4, ends.v6)?,
             dial,
             names,
             connections: Connections::new(),
@@ -130,7 +125,7 @@ impl<D: Dial, N: Answers> Capture<D, N> {
                         }
                     }
                 }
-                accepted = accept(&self.listener) => if let Some((program, from)) = accepted {
+                accepted = self.doors.accept() => if let Some((program, from)) = accepted {
                     self.accepted(program, from);
                 },
                 Some(Ok(event)) = self.tasks.join_next() => self.happened(event),
@@ -143,22 +138,27 @@ impl<D: Dial, N: Answers> Capture<D, N> {
     fn take(&mut self, frame: &mut [u8], now: Instant) {
         let Some(packet) = frame.get(self.device.header()..) else { return };
         match packet::read(packet) {
-            Some(Packet::Tcp(tcp)) => self.segment(frame, &tcp, now),
-            Some(Packet::Udp(udp)) if !is_for_many(*udp.destination.ip()) => self.datagram(packet, udp),
+            Some(Packet::Tcp(tcp)) => match self.doors.at(tcp.destination.ip()) {
+                Some(door) => self.segment(frame, &tcp, door, now),
+                None => self.no_route(packet),
+            },
+            Some(Packet::Udp(udp)) if !is_for_many(udp.destination.ip()) => self.datagram(packet, udp),
             Some(Packet::Echo { destination, .. }) if !is_for_many(destination) => {
-                self.echo(packet.to_vec(), destination);
-            }
-            Some(Packet::V6) => {
-                if let Some(error) = reply::unreachable_v6(packet) {
-                    self.device.write_packet(&error);
-                }
+                self.echo(packet, destination);
             }
             other => tracing::trace!(?other, length = packet.len(), "dropped a packet of the laptop"),
         }
     }
 
-    fn segment(&mut self, frame: &mut [u8], tcp: &Tcp, now: Instant) {
-        if tcp.source == self.listening && *tcp.destination.ip() == self.ends.peer {
+    /// Tells a program that its family is not carried.
+    fn no_route(&self, packet: &[u8]) {
+        if let Some(error) = reply::no_route(packet) {
+            self.device.write_packet(&error);
+        }
+    }
+
+    fn segment(&mut self, frame: &mut [u8], tcp: &Tcp, door: Door, now: Instant) {
+        if tcp.source == door.listening && tcp.destination.ip() == door.peer {
             if let Some(ends) = self.connections.incoming(tcp.destination.port(), tcp, now) {
                 self.pass(frame, tcp, ends.server, ends.client);
             }
@@ -166,9 +166,9 @@ impl<D: Dial, N: Answers> Capture<D, N> {
         }
         match self.connections.outgoing(tcp, frame, now) {
             Verdict::Pass(port) => {
-                self.pass(frame, tcp, SocketAddrV4::new(self.ends.peer, port), self.listening);
+                self.pass(frame, tcp, SocketAddr::new(door.peer, port), door.listening);
             }
-            Verdict::Dial(ticket) => self.dial(ticket, tcp.destination),
+            Verdict::Dial(ticket) => self.dial(ticket, tcp.destination, door.peer),
             Verdict::Swallow => {}
             Verdict::Unknown => {
                 if tcp.opens() {
@@ -185,14 +185,14 @@ impl<D: Dial, N: Answers> Capture<D, N> {
     }
 
     /// Writes a segment back with other ends.
-    fn pass(&self, frame: &mut [u8], tcp: &Tcp, source: SocketAddrV4, destination: SocketAddrV4) {
+    fn pass(&self, frame: &mut [u8], tcp: &Tcp, source: SocketAddr, destination: SocketAddr) {
         let (header, packet) = frame.split_at_mut(self.device.header());
         packet::redirect(packet, tcp, source, destination, device::is_unfinished(header));
         self.device.write_frame(frame);
     }
 
-    fn dial(&mut self, ticket: connections::Ticket, to: SocketAddrV4) {
-        if *to.ip() != self.ends.peer {
+    fn dial(&mut self, ticket: connections::Ticket, to: SocketAddr, peer: IpAddr) {
+        if to.ip() != peer {
             let dialled = tcp::dial(self.dial.clone(), ticket, to);
             self.tasks.spawn(async { Event::Dialled(dialled.await) });
         } else if to.port() == NAMES_PORT {
@@ -208,16 +208,17 @@ impl<D: Dial, N: Answers> Capture<D, N> {
             Ok(half) => {
                 if let Some((ends, mut syn)) = self.connections.connected(ticket, half, now)
                     && let Some(Packet::Tcp(tcp)) = syn.get(self.device.header()..).and_then(packet::read)
+                    && let Some(door) = self.doors.at(tcp.destination.ip())
                 {
                     tracing::trace!(client = %ends.client, server = %ends.server, "connected");
-                    let source = SocketAddrV4::new(self.ends.peer, ticket.port);
-                    self.pass(&mut syn, &tcp, source, self.listening);
+                    let source = SocketAddr::new(door.peer, ticket.port);
+                    self.pass(&mut syn, &tcp, source, door.listening);
                 }
             }
             Err(why) => {
                 let syn = self.connections.refused(ticket, now);
                 let syn = syn.as_deref().and_then(|frame| frame.get(self.device.header()..));
-                if let Some(answer) = syn.and_then(|syn| tcp::refusal(syn, self.ends.peer, &why)) {
+                if let Some(answer) = syn.and_then(|syn| tcp::refusal(syn, &self.doors, &why)) {
                     tracing::debug!(%why, "a connection is refused");
                     self.device.write_packet(&answer);
                 }
@@ -226,8 +227,9 @@ impl<D: Dial, N: Answers> Capture<D, N> {
     }
 
     /// Nobody but the kernel's copy of a known connection gets in.
-    fn accepted(&mut self, program: TcpStream, from: SocketAddrV4) {
-        let known = (*from.ip() == self.ends.peer).then(|| self.connections.accepted(from.port())).flatten();
+    fn accepted(&mut self, program: TcpStream, from: SocketAddr) {
+        let is_peer = self.doors.at(from.ip()).is_some_and(|door| door.peer == from.ip());
+        let known = is_peer.then(|| self.connections.accepted(from.port())).flatten();
         let Some((ticket, half)) = known else {
             tracing::debug!(%from, "somebody called the listener directly");
             return super::dial::reset(program);
@@ -240,8 +242,9 @@ impl<D: Dial, N: Answers> Capture<D, N> {
     }
 
     fn datagram(&mut self, packet: &[u8], udp: packet::Udp) {
-        let writer = udp::Writer { device: self.device.clone(), mtu: self.ends.mtu, peer: self.ends.peer };
-        let ended = if *udp.destination.ip() != self.ends.peer {
+        let Some(door) = self.doors.at(udp.destination.ip()) else { return self.no_route(packet) };
+        let writer = udp::Writer { device: self.device.clone(), mtu: self.ends.mtu, peer: door.peer };
+        let ended = if udp.destination.ip() != door.peer {
             self.conversations.say(udp, udp.data(packet), writer, &self.dial)
         } else if udp.destination.port() == NAMES_PORT {
             self.conversations.ask(udp, udp.data(packet), writer, &self.names)
@@ -254,16 +257,17 @@ impl<D: Dial, N: Answers> Capture<D, N> {
     }
 
     /// Answers an echo once the address itself has.
-    fn echo(&mut self, request: Vec<u8>, to: Ipv4Addr) {
-        let (device, dial, peer) = (self.device.clone(), self.dial.clone(), self.ends.peer);
+    fn echo(&mut self, request: &[u8], to: IpAddr) {
+        let Some(Door { peer, .. }) = self.doors.at(to) else { return self.no_route(request) };
         if self.echoes >= ECHOES {
             return;
         }
         self.echoes += 1;
+        let (device, dial, request) = (self.device.clone(), self.dial.clone(), request.to_vec());
         self.tasks.spawn(async move {
             let answer = match to == peer {
                 true => Ok(()),
-                false => dial.echo(IpAddr::V4(to)).await,
+                false => dial.echo(to).await,
             };
             let answer = match answer {
                 Ok(()) => reply::echo(&request),
@@ -286,20 +290,8 @@ impl<D: Dial, N: Answers> Capture<D, N> {
     }
 }
 
-/// The next connection. A lack of descriptors passes, so it is waited out.
-async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddrV4)> {
-    match listener.accept().await {
-        Ok((program, std::net::SocketAddr::V4(from))) => Some((program, from)),
-        Ok(_) => None,
-        Err(error) => {
-            tracing::warn!(%error, "can not accept a connection");
-            sleep(Duration::from_millis(100)).await;
-            None
-        }
-    }
-}
-
 /// Discovery of neighbours and the like, which has no place in a cluster.
-fn is_for_many(address: Ipv4Addr) -> bool {
-    address.is_multicast() || address.is_broadcast() || address.is_unspecified()
+fn is_for_many(address: IpAddr) -> bool {
+    let is_broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    address.is_multicast() || address.is_unspecified() || is_broadcast
 }

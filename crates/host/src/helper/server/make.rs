@@ -1,7 +1,7 @@
 //! Carrying changes out, each noted in the journal first.
 
 use std::error::Error as StdError;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::super::protocol::Report;
 use super::super::{FailureKind, Undone};
 use crate::change::{RoutesMade, Skipped};
+use crate::device::{self, Link};
 use crate::journal::{Entry, Journal};
 use crate::netlink::Netlink;
 use crate::process::Process;
@@ -18,7 +19,7 @@ use crate::resolver::resolved::Resolved;
 use crate::resolver::{self, Backend, resolv_conf};
 use crate::routes::difference;
 use crate::undo::{chain, undo};
-use crate::{Change, Paths, device, hosts};
+use crate::{Change, Paths, hosts};
 
 /// The laptop, and what this run has done to it.
 pub(super) struct Laptop {
@@ -50,8 +51,8 @@ impl Laptop {
     /// The change has passed its check.
     pub(super) async fn make(&mut self, change: Change) -> Result<(Report, Option<OwnedFd>), Failure> {
         let report = match change {
-            Change::Device { name, address, peer, prefix, mtu } => {
-                return self.make_device(&name, (address, peer, prefix), mtu).await;
+            Change::Device { name, address, peer, prefix, v6, mtu } => {
+                return self.make_device(&name, &Link { address, peer, prefix, v6 }, mtu).await;
             }
             Change::Routes { device, ranges } => Report::Routes(self.make_routes(&device, &ranges).await?),
             Change::Resolver { device, server, search, suffixes } => {
@@ -68,7 +69,7 @@ impl Laptop {
     async fn make_device(
         &mut self,
         name: &str,
-        link: (Ipv4Addr, Ipv4Addr, u8),
+        link: &Link,
         mtu: u32,
     ) -> Result<(Report, Option<OwnedFd>), Failure> {
         let netlink = Netlink::open()?;

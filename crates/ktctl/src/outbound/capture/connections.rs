@@ -6,7 +6,7 @@
 //! through, *waiting* until the listener has accepted it, then *carried*.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::packet::{FIN, RST, Tcp};
@@ -28,8 +28,8 @@ const SILENT: Duration = Duration::from_secs(300);
 /// A program's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Ends {
-    pub(super) client: SocketAddrV4,
-    pub(super) server: SocketAddrV4,
+    pub(super) client: SocketAddr,
+    pub(super) server: SocketAddr,
 }
 
 /// A connection in the table: another one at the same port has another serial number.

@@ -5,8 +5,8 @@ use super::*;
 const FLOW: &str = "the far half";
 
 fn tcp(client: u16, flags: u8, sequence: u32) -> Tcp {
-    let client = SocketAddrV4::new([10, 0, 0, 2].into(), client);
-    let packet = sample::segment(client, SocketAddrV4::new([10, 96, 0, 10].into(), 80), flags, b"");
+    let client = SocketAddr::from(([10, 0, 0, 2], client));
+    let packet = sample::segment(client, ([10, 96, 0, 10], 80).into(), flags, b"");
     match read(&packet) {
         Some(Packet::Tcp(mut tcp)) => {
             tcp.sequence = sequence;

@@ -1,22 +1,44 @@
 //! Packets that we answer ourselves, without a header of the device before them.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use super::checksum::{self, Sum};
-use super::packet::{ACK, IPV4_HEADER, RST, Tcp, UDP_HEADER, protocol};
+use super::ip::Way;
+use super::packet::{self, ACK, IPV6_HEADER, Packet, RST, Tcp, UDP_HEADER, protocol};
 
 /// How much of a packet is quoted in an error about it, after its IP header: the ports at least.
 const QUOTED: usize = 28;
-/// Bytes of an IPv6 header.
-const IPV6_HEADER: usize = 40;
 
-/// Why a destination is unreachable, as ICMP says it.
+/// Why a destination is unreachable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(super) enum Code {
-    Host = 1,
-    Port = 3,
-    Prohibited = 13,
+    /// Nothing here carries its family.
+    Route,
+    Host,
+    Port,
+    Prohibited,
+}
+
+impl Code {
+    /// Type and code of ICMP (RFC 792, RFC 1812).
+    fn v4(self) -> [u8; 2] {
+        match self {
+            Code::Route => [3, 0],
+            Code::Host => [3, 1],
+            Code::Port => [3, 3],
+            Code::Prohibited => [3, 13],
+        }
+    }
+
+    /// Type and code of ICMPv6 (RFC 4443).
+    fn v6(self) -> [u8; 2] {
+        match self {
+            Code::Route => [1, 0],
+            Code::Host => [1, 3],
+            Code::Port => [1, 4],
+            Code::Prohibited => [1, 1],
+        }
+    }
 }
 
 /// The RST that refuses a segment (RFC 9293, 3.10.7.1).
@@ -35,120 +57,98 @@ pub(super) fn reset(tcp: &Tcp) -> Option<Vec<u8>> {
     header[8..12].copy_from_slice(&acknowledged.to_be_bytes());
     header[12] = 5 << 4;
     header[13] = flags;
-    let (from, to) = (*tcp.destination.ip(), *tcp.source.ip());
-    let sum = pseudo(from, to, protocol::TCP, header.len()).bytes(&header).complement();
+    let way = Way::new(tcp.destination.ip(), tcp.source.ip())?;
+    let sum = way.pseudo(protocol::TCP, header.len()).bytes(&header).complement();
     header[16..18].copy_from_slice(&sum.to_be_bytes());
-    Some(ipv4(from, to, protocol::TCP, (0, 0), &header))
+    Some(way.packet(protocol::TCP, &header))
 }
 
-/// The ICMP error "destination unreachable" about a packet; `None` when the packet is none.
-pub(super) fn unreachable(about: &[u8], from: Ipv4Addr, code: Code) -> Option<Vec<u8>> {
-    let header = usize::from(about.first()? & 0x0f) * 4;
-    let to: [u8; 4] = about.get(12..16)?.try_into().ok()?;
+/// The error "destination unreachable" about a packet; `None` when the packet is none, or of another
+/// family than `from`.
+pub(super) fn unreachable(about: &[u8], from: IpAddr, code: Code) -> Option<Vec<u8>> {
+    let way = Way::new(from, source(about)?)?;
+    let (header, kind) = match way {
+        Way::V4(..) => (usize::from(about.first()? & 0x0f) * 4, code.v4()),
+        Way::V6(..) => (IPV6_HEADER, code.v6()),
+    };
     let quoted = about.get(..about.len().min(header + QUOTED))?;
-    let mut icmp = vec![3, code as u8, 0, 0, 0, 0, 0, 0];
+    let mut icmp = vec![kind[0], kind[1], 0, 0, 0, 0, 0, 0];
     icmp.extend_from_slice(quoted);
-    let sum = Sum::default().bytes(&icmp).complement();
+    let (protocol, sum) = match way {
+        Way::V4(..) => (protocol::ICMP, Sum::default()),
+        Way::V6(..) => (protocol::ICMPV6, way.pseudo(protocol::ICMPV6, icmp.len())),
+    };
+    let sum = sum.bytes(&icmp).complement();
     icmp[2..4].copy_from_slice(&sum.to_be_bytes());
-    Some(ipv4(from, to.into(), protocol::ICMP, (0, 0), &icmp))
+    Some(way.packet(protocol, &icmp))
+}
+
+/// The error "no route" about a packet whose sender waits for an answer.
+pub(super) fn no_route(about: &[u8]) -> Option<Vec<u8>> {
+    let to = match packet::read(about)? {
+        Packet::Tcp(tcp) if !tcp.has(RST) => tcp.destination.ip(),
+        Packet::Udp(udp) => udp.destination.ip(),
+        Packet::Echo { destination, .. } => destination,
+        _ => return None,
+    };
+    if to.is_multicast() { None } else { unreachable(about, to, Code::Route) }
+}
+
+fn source(packet: &[u8]) -> Option<IpAddr> {
+    match packet.first()? >> 4 {
+        4 => packet.get(12..16)?.try_into().ok().map(|bytes: [u8; 4]| bytes.into()),
+        _ => packet.get(8..24)?.try_into().ok().map(|bytes: [u8; 16]| bytes.into()),
+    }
 }
 
 /// The head of a datagram, for errors about it.
-pub(super) fn datagram_head(source: SocketAddrV4, destination: SocketAddrV4) -> Vec<u8> {
+pub(super) fn datagram_head(source: SocketAddr, destination: SocketAddr) -> Option<Vec<u8>> {
     let ports = [source.port(), destination.port(), UDP_HEADER as u16, 0].map(u16::to_be_bytes).concat();
-    ipv4(*source.ip(), *destination.ip(), protocol::UDP, (0, 0), &ports)
+    Some(Way::new(source.ip(), destination.ip())?.packet(protocol::UDP, &ports))
 }
 
-/// The answer to an ICMP echo request.
+/// The answer to an echo request.
 pub(super) fn echo(request: &[u8]) -> Option<Vec<u8>> {
-    let header = usize::from(request.first()? & 0x0f) * 4;
-    let end = usize::from(u16::from_be_bytes(request.get(2..4)?.try_into().ok()?));
-    let from: [u8; 4] = request.get(12..16)?.try_into().ok()?;
-    let to: [u8; 4] = request.get(16..20)?.try_into().ok()?;
-    let mut icmp = request.get(header..end)?.to_vec();
-    let change = Sum::default().change(icmp.get(..2)?, &[0, 0]);
-    icmp[0] = 0;
+    let Packet::Echo { source, destination } = packet::read(request)? else { return None };
+    let way = Way::new(destination, source)?;
+    let (icmp, protocol, kind) = match way {
+        Way::V4(..) => {
+            let end = usize::from(u16::from_be_bytes(request.get(2..4)?.try_into().ok()?));
+            (request.get(usize::from(request.first()? & 0x0f) * 4..end)?, protocol::ICMP, 0)
+        }
+        Way::V6(..) => {
+            let length = usize::from(u16::from_be_bytes(request.get(4..6)?.try_into().ok()?));
+            (request.get(IPV6_HEADER..IPV6_HEADER + length)?, protocol::ICMPV6, 129)
+        }
+    };
+    let mut icmp = icmp.to_vec();
+    let change = Sum::default().change(icmp.get(..2)?, &[kind, 0]);
+    icmp[0] = kind;
     checksum::patch(&mut icmp, 2, change);
-    Some(ipv4(to.into(), from.into(), protocol::ICMP, (0, 0), &icmp))
+    Some(way.packet(protocol, &icmp))
 }
 
 /// The packets of a datagram: more than one when it is larger than `mtu` bytes with its headers.
-/// `number` ties them together. `None` when it fits into no IPv4 packet.
+/// `number` ties them together. `None` when it fits into no packet.
 pub(super) fn datagram(
-    (source, destination): (SocketAddrV4, SocketAddrV4),
+    (source, destination): (SocketAddr, SocketAddr),
     data: &[u8],
-    number: u16,
+    number: u32,
     mtu: usize,
 ) -> Option<Vec<Vec<u8>>> {
-    let (from, to) = (*source.ip(), *destination.ip());
-    let length = u16::try_from(UDP_HEADER + data.len()).ok().filter(|length| *length <= 65_515)?;
-    let mut udp = [source.port(), destination.port(), length, 0].map(u16::to_be_bytes).concat();
+    let way = Way::new(source.ip(), destination.ip())?;
+    let length = UDP_HEADER + data.len();
+    if length > way.most() {
+        return None;
+    }
+    let mut udp = [source.port(), destination.port(), length as u16, 0].map(u16::to_be_bytes).concat();
     udp.extend_from_slice(data);
-    let sum = match pseudo(from, to, protocol::UDP, udp.len()).bytes(&udp).complement() {
+    let sum = match way.pseudo(protocol::UDP, udp.len()).bytes(&udp).complement() {
         0 => 0xffff, // zero would mean that there is none
         sum => sum,
     };
     udp[6..8].copy_from_slice(&sum.to_be_bytes());
-    if IPV4_HEADER + udp.len() <= mtu {
-        return Some(vec![ipv4(from, to, protocol::UDP, (number, 0), &udp)]);
-    }
-    // The place of a part is counted in units of eight bytes.
-    let most = (mtu.saturating_sub(IPV4_HEADER) & !7).max(8);
-    let last = (udp.len() - 1) / most;
-    let parts = udp.chunks(most).enumerate();
-    let part = |(place, part): (usize, &[u8])| {
-        let more = if place < last { 0x2000 } else { 0 };
-        ipv4(from, to, protocol::UDP, (number, more | (place * most / 8) as u16), part)
-    };
-    Some(parts.map(part).collect())
-}
-
-/// The error "no route" about an IPv6 packet of a kind whose sender waits for an answer.
-pub(super) fn unreachable_v6(about: &[u8]) -> Option<Vec<u8>> {
-    let kind = *about.get(6)?;
-    let payload = about.get(IPV6_HEADER..)?;
-    let waits = match kind {
-        protocol::TCP => payload.get(13)? & RST == 0,
-        protocol::UDP => true,
-        protocol::ICMPV6 => *payload.first()? == 128,
-        _ => false,
-    };
-    let (from, to) = (about.get(24..40)?, about.get(8..24)?);
-    if !waits || from[0] == 0xff {
-        return None;
-    }
-    let quoted = &about[..about.len().min(IPV6_HEADER + QUOTED)];
-    let mut icmp = vec![1, 0, 0, 0, 0, 0, 0, 0];
-    icmp.extend_from_slice(quoted);
-    let length = icmp.len() as u16;
-    let sum = Sum::default().bytes(from).bytes(to).word(length).word(protocol::ICMPV6.into());
-    let sum = sum.bytes(&icmp).complement();
-    icmp[2..4].copy_from_slice(&sum.to_be_bytes());
-    let mut packet = vec![0x60, 0, 0, 0, (length >> 8) as u8, length as u8, protocol::ICMPV6, 64];
-    packet.extend_from_slice(from);
-    packet.extend_from_slice(to);
-    packet.extend_from_slice(&icmp);
-    Some(packet)
-}
-
-fn pseudo(from: Ipv4Addr, to: Ipv4Addr, protocol: u8, length: usize) -> Sum {
-    Sum::default().bytes(&from.octets()).bytes(&to.octets()).word(protocol.into()).word(length as u16)
-}
-
-fn ipv4(from: Ipv4Addr, to: Ipv4Addr, protocol: u8, (number, part): (u16, u16), payload: &[u8]) -> Vec<u8> {
-    let length = (IPV4_HEADER + payload.len()) as u16;
-    let mut packet = Vec::with_capacity(length.into());
-    packet.extend_from_slice(&[0x45, 0]);
-    for word in [length, number, part] {
-        packet.extend_from_slice(&word.to_be_bytes());
-    }
-    packet.extend_from_slice(&[64, protocol, 0, 0]);
-    packet.extend_from_slice(&from.octets());
-    packet.extend_from_slice(&to.octets());
-    let sum = Sum::default().bytes(&packet).complement();
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
-    packet.extend_from_slice(payload);
-    packet
+    Some(way.packets(protocol::UDP, &udp, number, mtu))
 }
 
 #[cfg(test)]
@@ -157,7 +157,7 @@ mod tests {
     use super::super::sample;
     use super::*;
 
-    fn end(text: &str) -> SocketAddrV4 {
+    fn end(text: &str) -> SocketAddr {
         text.parse().expect("address and port")
     }
 
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn an_error_quotes_the_packet_it_is_about() {
-        let packet = unreachable(sample::SYN, Ipv4Addr::new(198, 18, 0, 2), Code::Host).expect("error");
+        let packet = unreachable(sample::SYN, [198, 18, 0, 2].into(), Code::Host).expect("error");
 
         assert!(sample::is_sound(&packet));
         assert_eq!(packet[20..22], [3, 1]);
@@ -200,25 +200,30 @@ mod tests {
 
     #[test]
     fn an_echo_is_answered_with_its_own_bytes() {
-        let request = sample::echo(end("10.0.0.2:0"), end("10.96.0.1:0"));
-        let packet = echo(&request).expect("reply");
+        for (from, to, kind) in [("10.0.0.2:0", "10.96.0.1:0", 0), ("[fd00::2]:0", "[fd00:96::1]:0", 129)] {
+            let request = sample::echo(end(from), end(to));
+            let packet = echo(&request).expect("reply");
 
-        assert!(sample::is_sound(&request) && sample::is_sound(&packet));
-        assert_eq!(packet[20], 0);
-        assert_eq!(packet[24..], request[24..]);
-        assert_eq!(packet[12..16], [10, 96, 0, 1]);
+            assert!(sample::is_sound(&request) && sample::is_sound(&packet));
+            let start = sample::header(&packet);
+            assert_eq!(sample::icmp(&packet), [kind, 0]);
+            assert_eq!(packet[start + 4..], request[start + 4..]);
+            assert_eq!(source(&packet), Some(end(to).ip()));
+        }
     }
 
     #[test]
     fn a_datagram_carries_its_checksum() {
-        let ends = (end("10.96.0.10:53"), end("10.0.0.2:4711"));
-        let packets = datagram(ends, b"an answer", 1, 1500).expect("packets");
+        for (from, to) in [("10.96.0.10:53", "10.0.0.2:4711"), ("[fd00:96::10]:53", "[fd00::2]:4711")] {
+            let ends = (end(from), end(to));
+            let packets = datagram(ends, b"an answer", 1, 1500).expect("packets");
 
-        assert_eq!(packets.len(), 1);
-        assert!(sample::is_sound(&packets[0]));
-        let Some(Packet::Udp(udp)) = read(&packets[0]) else { panic!("no UDP") };
-        assert_eq!((udp.source, udp.destination), ends);
-        assert_eq!(udp.data(&packets[0]), b"an answer");
+            assert_eq!(packets.len(), 1);
+            assert!(sample::is_sound(&packets[0]));
+            let Some(Packet::Udp(udp)) = read(&packets[0]) else { panic!("no UDP") };
+            assert_eq!((udp.source, udp.destination), ends);
+            assert_eq!(udp.data(&packets[0]), b"an answer");
+        }
     }
 
     #[test]
@@ -237,24 +242,41 @@ mod tests {
             whole.extend_from_slice(&packet[20..]);
         }
         assert_eq!(whole[8..], data);
-        assert!(sample::is_sound(&ipv4(*ends.0.ip(), *ends.1.ip(), protocol::UDP, (7, 0), &whole)));
+        let way = Way::new(ends.0.ip(), ends.1.ip()).expect("one family");
+        assert!(sample::is_sound(&way.packet(protocol::UDP, &whole)));
         assert_eq!(datagram(ends, &vec![0; 65_508], 7, 1500), None);
     }
 
     #[test]
-    fn an_ipv6_connection_is_told_that_there_is_no_route() {
-        let mut syn = vec![0x60, 0, 0, 0, 0, 20, protocol::TCP, 64];
-        syn.extend_from_slice(&[0xfd; 16]);
-        syn.extend_from_slice(&[0xfc; 16]);
-        syn.extend_from_slice(&[0; 20]);
+    fn the_parts_of_a_large_ipv6_datagram_follow_an_extension_header() {
+        let data: Vec<u8> = (0..3000).map(|place| place as u8).collect();
+        let ends = (end("[fd00:96::10]:53"), end("[fd00::2]:4711"));
+        let packets = datagram(ends, &data, 0x0102_0304, 1500).expect("packets");
 
-        let packet = unreachable_v6(&syn).expect("error");
+        let mut whole = Vec::new();
+        for (place, packet) in packets.iter().enumerate() {
+            assert!(packet.len() <= 1500);
+            assert_eq!((packet[6], packet[40]), (protocol::FRAGMENT, protocol::UDP));
+            assert_eq!(packet[44..48], [1, 2, 3, 4]);
+            let part = u16::from_be_bytes([packet[42], packet[43]]);
+            assert_eq!(usize::from(part & !7), whole.len());
+            assert_eq!(part & 1 != 0, place + 1 < packets.len());
+            whole.extend_from_slice(&packet[48..]);
+        }
+        assert_eq!(whole[8..], data);
+        let way = Way::new(ends.0.ip(), ends.1.ip()).expect("one family");
+        assert!(sample::is_sound(&way.packet(protocol::UDP, &whole)));
+    }
 
-        assert_eq!((packet[6], packet[40]), (protocol::ICMPV6, 1));
-        let length = (packet.len() - 40) as u16;
-        let sum = Sum::default().bytes(&packet[8..40]).word(length).word(58).bytes(&packet[40..]);
-        assert_eq!(sum.complement(), 0);
-        syn[24] = 0xff;
-        assert_eq!(unreachable_v6(&syn), None);
+    #[test]
+    fn who_calls_an_address_that_nothing_carries_is_told_that_there_is_no_route() {
+        let segment = |flags, to| sample::segment(end("[fd00::2]:5"), end(to), flags, b"");
+
+        let packet = no_route(&segment(SYN, "[fd00:96::10]:80")).expect("error");
+
+        assert!(sample::is_sound(&packet));
+        assert_eq!(sample::icmp(&packet), [1, 0]);
+        assert_eq!(no_route(&segment(RST, "[fd00:96::10]:80")), None);
+        assert_eq!(no_route(&segment(SYN, "[ff02::1]:80")), None);
     }
 }

@@ -1,9 +1,10 @@
 //! Packets for tests, and their checksums from scratch.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use super::checksum::Sum;
-use super::packet::{ACK, protocol};
+use super::ip::Way;
+use super::packet::{ACK, IPV4_HEADER, IPV6_HEADER, protocol};
 
 /// A SYN with the options of Linux: MSS, SACK permitted, timestamps, window scale.
 pub(super) const SYN: &[u8] = &[
@@ -14,7 +15,7 @@ pub(super) const SYN: &[u8] = &[
 ];
 
 /// A TCP segment.
-pub(super) fn segment(source: SocketAddrV4, destination: SocketAddrV4, flags: u8, data: &[u8]) -> Vec<u8> {
+pub(super) fn segment(source: SocketAddr, destination: SocketAddr, flags: u8, data: &[u8]) -> Vec<u8> {
     let mut tcp = vec![0; 20];
     tcp[..2].copy_from_slice(&source.port().to_be_bytes());
     tcp[2..4].copy_from_slice(&destination.port().to_be_bytes());
@@ -22,63 +23,82 @@ pub(super) fn segment(source: SocketAddrV4, destination: SocketAddrV4, flags: u8
     tcp[8..12].copy_from_slice(&(u32::from(flags & ACK != 0) * 2000).to_be_bytes());
     tcp[12..16].copy_from_slice(&[0x50, flags, 0xff, 0xff]);
     tcp.extend_from_slice(data);
-    let mut packet = ipv4(source, destination, protocol::TCP, &tcp);
+    let mut packet = way(source, destination).packet(protocol::TCP, &tcp);
     unfinish(&mut packet);
     finish(&mut packet);
     packet
 }
 
 /// A UDP datagram without a checksum.
-pub(super) fn datagram(source: SocketAddrV4, destination: SocketAddrV4, data: &[u8]) -> Vec<u8> {
+pub(super) fn datagram(source: SocketAddr, destination: SocketAddr, data: &[u8]) -> Vec<u8> {
     let length = (8 + data.len()) as u16;
     let head = [source.port(), destination.port(), length, 0].map(u16::to_be_bytes).concat();
-    ipv4(source, destination, protocol::UDP, &[&head, data].concat())
+    way(source, destination).packet(protocol::UDP, &[&head, data].concat())
 }
 
-/// An ICMP echo request.
-pub(super) fn echo(source: SocketAddrV4, destination: SocketAddrV4) -> Vec<u8> {
+/// An echo request.
+pub(super) fn echo(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+    let way = way(source, destination);
     let mut icmp = *b"\x08\0\0\0\x12\x34\0\x01payload!";
-    let sum = Sum::default().bytes(&icmp).complement();
+    let (protocol, sum) = match way {
+        Way::V4(..) => (protocol::ICMP, Sum::default()),
+        Way::V6(..) => {
+            icmp[0] = 128;
+            (protocol::ICMPV6, way.pseudo(protocol::ICMPV6, icmp.len()))
+        }
+    };
+    let sum = sum.bytes(&icmp).complement();
     icmp[2..4].copy_from_slice(&sum.to_be_bytes());
-    ipv4(source, destination, protocol::ICMP, &icmp)
+    way.packet(protocol, &icmp)
 }
 
-fn ipv4(source: SocketAddrV4, destination: SocketAddrV4, protocol: u8, payload: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0];
-    packet.extend_from_slice(&source.ip().octets());
-    packet.extend_from_slice(&destination.ip().octets());
-    packet.extend_from_slice(payload);
-    let length = packet.len() as u16;
-    packet[2..4].copy_from_slice(&length.to_be_bytes());
-    let sum = Sum::default().bytes(&packet[..20]).complement();
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
-    packet
+fn way(source: SocketAddr, destination: SocketAddr) -> Way {
+    Way::new(source.ip(), destination.ip()).expect("one family")
+}
+
+/// Bytes of a packet's IP header without options.
+pub(super) fn header(packet: &[u8]) -> usize {
+    if packet[0] >> 4 == 4 { IPV4_HEADER } else { IPV6_HEADER }
 }
 
 /// Leaves the checksum of a segment to the one who sends it on, as the kernel does.
 pub(super) fn unfinish(packet: &mut [u8]) {
-    let sum = pseudo(packet).folded();
-    packet[36..38].copy_from_slice(&sum.to_be_bytes());
+    let (sum, at) = (pseudo(packet).folded(), header(packet) + 16);
+    packet[at..at + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// Does what the one who sends it on does.
 pub(super) fn finish(packet: &mut [u8]) {
-    let sum = Sum::default().bytes(&packet[20..]).complement();
-    packet[36..38].copy_from_slice(&sum.to_be_bytes());
+    let start = header(packet);
+    let sum = Sum::default().bytes(&packet[start..]).complement();
+    packet[start + 16..start + 18].copy_from_slice(&sum.to_be_bytes());
 }
 
 fn pseudo(packet: &[u8]) -> Sum {
-    Sum::default().bytes(&packet[12..20]).word(packet[9].into()).word((packet.len() - 20) as u16)
+    let start = header(packet);
+    let (addresses, protocol) = if start == IPV4_HEADER { (12..20, packet[9]) } else { (8..40, packet[6]) };
+    Sum::default().bytes(&packet[addresses]).word(protocol.into()).word((packet.len() - start) as u16)
 }
 
-/// Tells whether length and checksums of an IPv4 packet without options are right.
+/// Type and code of an ICMP packet of either family.
+pub(super) fn icmp(packet: &[u8]) -> [u8; 2] {
+    let start = header(packet);
+    [packet[start], packet[start + 1]]
+}
+
+/// Tells whether length and checksums of a packet without options are right.
 pub(super) fn is_sound(packet: &[u8]) -> bool {
-    let header = Sum::default().bytes(&packet[..20]).complement() == 0;
-    let length = usize::from(u16::from_be_bytes([packet[2], packet[3]])) == packet.len();
-    let payload = Sum::default().bytes(&packet[20..]);
+    let start = header(packet);
+    let payload = Sum::default().bytes(&packet[start..]);
+    let word = |at| usize::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
+    if start == IPV6_HEADER {
+        let length = word(4) == packet.len() - start;
+        return length && payload.word(pseudo(packet).folded()).complement() == 0;
+    }
+    let header = Sum::default().bytes(&packet[..start]).complement() == 0;
     let payload = match packet[9] {
         protocol::ICMP => payload,
         _ => payload.word(pseudo(packet).folded()),
     };
-    header && length && payload.complement() == 0
+    header && word(2) == packet.len() && payload.complement() == 0
 }

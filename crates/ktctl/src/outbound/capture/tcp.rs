@@ -1,6 +1,6 @@
 //! The far half of a connection: how it is made, refused and carried.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::connections::Ticket;
+use super::door::Doors;
 use super::packet::{self, Packet};
 use super::reply::{self, Code};
 use crate::names::{self, Answers};
@@ -37,8 +38,8 @@ pub(super) struct Dialled<F> {
 }
 
 /// Connects. A target that does not answer is tried again, as the program's kernel would.
-pub(super) async fn dial<D: Dial>(dial: D, ticket: Ticket, to: SocketAddrV4) -> Dialled<D::Flow> {
-    let target = Target::Address(to.into());
+pub(super) async fn dial<D: Dial>(dial: D, ticket: Ticket, to: SocketAddr) -> Dialled<D::Flow> {
+    let target = Target::Address(to);
     let attempts = async {
         loop {
             match dial.tcp(&target).await {
@@ -52,13 +53,14 @@ pub(super) async fn dial<D: Dial>(dial: D, ticket: Ticket, to: SocketAddrV4) -> 
 }
 
 /// The packet that tells a program why its connection is not made.
-pub(super) fn refusal(syn: &[u8], from: Ipv4Addr, why: &Refused) -> Option<Vec<u8>> {
-    let code = match (why.reason, packet::read(syn)?) {
-        (Reason::Refused, Packet::Tcp(tcp)) => return reply::reset(&tcp),
-        (Reason::Forbidden, _) => Code::Prohibited,
+pub(super) fn refusal(syn: &[u8], doors: &Doors, why: &Refused) -> Option<Vec<u8>> {
+    let Packet::Tcp(tcp) = packet::read(syn)? else { return None };
+    let code = match why.reason {
+        Reason::Refused => return reply::reset(&tcp),
+        Reason::Forbidden => Code::Prohibited,
         _ => Code::Host,
     };
-    reply::unreachable(syn, from, code)
+    reply::unreachable(syn, doors.at(tcp.destination.ip())?.peer, code)
 }
 
 /// Carries an accepted connection to its end.
@@ -76,16 +78,19 @@ pub(super) async fn carry<F: Flow>(half: Half<F>, program: TcpStream, names: imp
 
 #[cfg(test)]
 mod tests {
+    use super::super::door::Pair;
     use super::super::packet::RST;
     use super::super::sample;
     use super::*;
 
     fn answer(reason: Reason) -> Vec<u8> {
-        refusal(sample::SYN, Ipv4Addr::new(198, 18, 0, 2), &reason.into()).expect("answer")
+        let pair = Pair { address: [127, 0, 0, 1].into(), peer: [198, 18, 0, 2].into() };
+        let doors = Doors::open(pair, None).expect("doors");
+        refusal(sample::SYN, &doors, &reason.into()).expect("answer")
     }
 
-    #[test]
-    fn a_refused_connection_is_reset_and_others_are_unreachable() {
+    #[tokio::test]
+    async fn a_refused_connection_is_reset_and_others_are_unreachable() {
         let Some(Packet::Tcp(reset)) = packet::read(&answer(Reason::Refused)) else { panic!("no TCP") };
 
         assert!(reset.has(RST));

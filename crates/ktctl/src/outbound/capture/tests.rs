@@ -1,10 +1,10 @@
 //! The device is a pair of sockets that keep packets apart, and the test plays the kernel.
 
-use std::net::SocketAddr;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, UnixDatagram};
+use tokio::net::{TcpListener, TcpSocket, UnixDatagram};
 use tokio::time::timeout;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::super::dial::Target;
 use super::super::dial::fake::Fake;
@@ -13,11 +13,13 @@ use super::*;
 use crate::outbound::dial::Reason;
 
 /// The laptop's address, and the peer from which the kernel's copies of connections seem to come.
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
-const PEER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-const CLIENT: &str = "127.0.0.1:54321";
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1));
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+const PEER6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd6b, 0, 0, 0, 0, 0, 0, 2));
+/// Not one of the ports that a listener gets.
+const CLIENT: &str = "127.0.0.1:20321";
 
-fn end(text: &str) -> SocketAddrV4 {
+fn end(text: &str) -> SocketAddr {
     text.parse().expect("address and port")
 }
 
@@ -41,14 +43,17 @@ impl Laptop {
     async fn with(dial: Fake, header: usize) -> Laptop {
         let (device, ours) = UnixDatagram::pair().expect("pair");
         let ours = OwnedFd::from(ours.into_std().expect("socket"));
-        let ends = Ends { address: ADDRESS, peer: PEER, header, mtu: 1500 };
+        // Loopback has one address of IPv6, so that there nobody can play the peer's part.
+        let v6 = Pair { address: Ipv6Addr::LOCALHOST.into(), peer: PEER6 };
+        let v4 = Pair { address: ADDRESS, peer: PEER };
+        let ends = Ends { v4, v6: Some(v6), header, mtu: 1500 };
         let capture = Capture::new(ours, ends, dial, Parrot).await.expect("capture");
         tokio::spawn(capture.serve());
         Laptop { device, header }
     }
 
     async fn new(targets: impl IntoIterator<Item = (&'static str, Result<SocketAddr, Reason>)>) -> Laptop {
-        let targets = targets.into_iter().map(|(to, result)| (Target::Address(end(to).into()), result));
+        let targets = targets.into_iter().map(|(to, result)| (Target::Address(end(to)), result));
         Laptop::with(Fake::with(targets), 10).await
     }
 
@@ -89,8 +94,8 @@ impl Laptop {
     async fn let_in(&self, syn: &Tcp) -> TcpStream {
         let socket = TcpSocket::new_v4().expect("socket");
         socket.set_reuseaddr(true).expect("option");
-        socket.bind(syn.source.into()).expect("bind");
-        socket.connect(syn.destination.into()).await.expect("connect")
+        socket.bind(syn.source).expect("bind");
+        socket.connect(syn.destination).await.expect("connect")
     }
 }
 
@@ -120,7 +125,7 @@ async fn a_connection_is_led_to_its_service_and_its_answers_back() {
 
     laptop.send(&syn("10.96.0.10:80")).await;
     let inside = laptop.receive_tcp().await;
-    assert!(inside.opens() && *inside.source.ip() == PEER && *inside.destination.ip() == ADDRESS);
+    assert!(inside.opens() && inside.source.ip() == PEER && inside.destination.ip() == ADDRESS);
 
     let answer = sample::segment(inside.destination, inside.source, SYN | ACK, b"");
     laptop.send(&answer).await;
@@ -137,7 +142,7 @@ async fn a_connection_is_led_to_its_service_and_its_answers_back() {
 
 #[tokio::test]
 async fn a_syn_is_held_while_its_service_is_dialled() {
-    let targets = [(Target::Address(end("10.96.0.10:80").into()), Ok(service().await))];
+    let targets = [(Target::Address(end("10.96.0.10:80")), Ok(service().await))];
     let mut dial = Fake::with(targets);
     dial.delay = Duration::from_millis(300);
     let laptop = Laptop::with(dial.clone(), 0).await;
@@ -240,4 +245,28 @@ async fn the_peer_is_a_name_server_over_udp_and_tcp() {
     let mut answer = [0; 11];
     program.read_exact(&mut answer).await.expect("answer");
     assert_eq!(&answer, b"\0\x09tcp name?");
+}
+
+#[tokio::test]
+async fn the_other_family_is_led_through_its_own_listener() {
+    let refused = ("[fd00:96::10]:81", Err(Reason::Refused));
+    let laptop = Laptop::new([("[fd00:96::10]:80", Ok(service().await)), refused]).await;
+    let client = end("[fd00::7]:20321");
+    let syn = |to| sample::segment(client, end(to), SYN, b"");
+
+    laptop.send(&syn("[fd00:96::10]:80")).await;
+    let inside = laptop.receive_tcp().await;
+    assert!(inside.opens() && inside.source.ip() == PEER6);
+    assert_eq!(inside.destination.ip(), Ipv6Addr::LOCALHOST);
+    laptop.send(&sample::segment(inside.destination, inside.source, SYN | ACK, b"")).await;
+    let outside = laptop.receive_tcp().await;
+    assert_eq!((outside.source, outside.destination), (end("[fd00:96::10]:80"), client));
+
+    laptop.send(&syn("[fd00:96::10]:81")).await;
+    assert!(laptop.receive_tcp().await.has(RST), "refused");
+    laptop.send(&sample::datagram(client, end("[fd00:96::10]:5000"), b"one")).await;
+    let (udp, heard) = laptop.receive_udp().await;
+    assert_eq!((udp.source, heard.as_slice()), (end("[fd00:96::10]:5000"), &b"one"[..]));
+    laptop.send(&sample::echo(client, end("[fd00:96::9]:0"))).await;
+    assert_eq!(sample::icmp(&laptop.receive().await), [1, 3], "address unreachable");
 }

@@ -3,10 +3,10 @@
 //! What does not fit at once is dropped, as on any network.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,10 +33,10 @@ const SILENT_NAMES: Duration = Duration::from_secs(10);
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// Numbers packets, so that the parts of one are known.
-static NUMBER: AtomicU16 = AtomicU16::new(0);
+static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// Who talks with whom.
-type Pair = (SocketAddrV4, SocketAddrV4);
+type Pair = (SocketAddr, SocketAddr);
 
 /// What has ended.
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl Conversations {
 pub(super) struct Writer {
     pub(super) device: Arc<Device>,
     pub(super) mtu: usize,
-    pub(super) peer: Ipv4Addr,
+    pub(super) peer: IpAddr,
 }
 
 impl Writer {
@@ -141,7 +141,7 @@ impl Writer {
     /// Tells a program that its datagram did not arrive.
     pub(super) fn refuse(&self, udp: Udp, code: Code) {
         let head = reply::datagram_head(udp.source, udp.destination);
-        if let Some(error) = reply::unreachable(&head, self.peer, code) {
+        if let Some(error) = head.and_then(|head| reply::unreachable(&head, self.peer, code)) {
             self.device.write_packet(&error);
         }
     }
@@ -154,7 +154,7 @@ async fn converse(
     mut said: mpsc::Receiver<Bytes>,
     writer: &Writer,
 ) -> Result<(), Refused> {
-    let opened = timeout(OPEN_WITHIN, dial.udp(&Target::Address(udp.destination.into()))).await;
+    let opened = timeout(OPEN_WITHIN, dial.udp(&Target::Address(udp.destination))).await;
     let datagrams = opened.map_err(|_| Refused::from(Reason::TimedOut))??;
     let silent = if udp.destination.port() == 53 { SILENT_NAMES } else { SILENT };
     loop {
