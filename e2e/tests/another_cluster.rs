@@ -75,7 +75,7 @@ fn what_has_only_an_ipv6_address_is_reached_by_name_and_by_address() {
     assert_eq!(count.ok().trim(), "50000000");
     let refused = laptop.run(&["curl", "-sS", "--max-time", "3", &format!("http://[{pod}]:8081")]);
     assert_eq!(refused.code, 7, "refused, not silent: {}", refused.text);
-    laptop.run(&["ping", "-6", "-c", "1", "-W", "5", &pod]).ok();
+    laptop.root(&["busybox", "ping6", "-c", "1", "-W", "5", &pod]).ok();
     assert_eq!(connect.interrupt(15).code, 0);
     laptop.snapshot().assert_as(&before);
 }
