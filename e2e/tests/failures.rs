@@ -72,7 +72,8 @@ fn an_image_that_can_not_be_pulled_is_named_with_the_flags() {
 fn an_image_that_holds_no_shadow_is_named() {
     let bed = Bed::new("foreign");
 
-    bed.fails(&["connect", "--image", "testbed/echo:local"], 1, &["matching shadow", "--image"]);
+    let said = ["image testbed/echo:local does not contain a matching shadow", "leave --image out"];
+    bed.fails(&["connect", "--image", "testbed/echo:local"], 1, &said);
 }
 
 #[test]

@@ -48,6 +48,9 @@ fn advice(error: &anyhow::Error) -> Option<String> {
     if find::<crate::shadow::NoProgram>(error).is_some() {
         return Some("build it with `make build`, or name an image with --image".into());
     }
+    if find::<crate::shadow::ForeignImage>(error).is_some() {
+        return Some("leave --image out, then none is needed, or use an image made by `make images`".into());
+    }
     if let Some(tunnel::Error::Forbidden { right, .. }) = find(error) {
         return Some(role(&right.to_string()));
     }
@@ -74,8 +77,22 @@ fn advice(error: &anyhow::Error) -> Option<String> {
     find::<ApiError>(error).and_then(of_api)
 }
 
-fn find<E: std::error::Error + 'static>(error: &anyhow::Error) -> Option<&E> {
-    error.chain().find_map(|cause| cause.downcast_ref())
+/// Tells whether it is the pod's program that does not understand us.
+pub(crate) fn is_of_another_program(error: &anyhow::Error) -> bool {
+    let crashed =
+        matches!(find(error), Some(shadow::Error::Failed { failure: shadow::Failure::Crashed { .. }, .. }));
+    crashed
+        || match find::<HelloError>(error) {
+            Some(HelloError::Foreign(_)) => true,
+            // It may be ready for a moment before it ends.
+            Some(HelloError::Carrier(error)) => error.to_string().contains("failed to connect to localhost"),
+            _ => false,
+        }
+}
+
+fn find<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&E> {
+    // What was added as a context is found by the error itself only.
+    error.downcast_ref().or_else(|| error.chain().find_map(|cause| cause.downcast_ref()))
 }
 
 fn role(right: &str) -> String {
@@ -99,14 +116,9 @@ fn of_api(error: &ApiError) -> Option<String> {
 
 fn of_hello(error: &HelloError) -> Option<String> {
     match error {
-        HelloError::Foreign(_) => {
-            Some("the image does not contain a matching shadow: leave --image out, or use an image made by `make images`".into())
+        HelloError::Version(_) => {
+            Some("use the image of the same version as this ktctl, or leave --image out".into())
         }
-        // A foreign program may be ready for a moment before it ends.
-        HelloError::Carrier(error) if error.to_string().contains("failed to connect to localhost") => {
-            Some("nothing in the pod answers; an image named with --image has to contain a matching shadow: leave --image out, or use an image made by `make images`".into())
-        }
-        HelloError::Version(_) => Some("use the image of the same version as this ktctl, or leave --image out".into()),
         _ => None,
     }
 }
@@ -115,9 +127,6 @@ fn of_shadow(error: &shadow::Error) -> Option<String> {
     match error {
         shadow::Error::NoImage { .. } => {
             Some("start any pod in the namespace, or name an image that it may pull with --image".into())
-        }
-        shadow::Error::Failed { failure: shadow::Failure::Crashed { .. }, .. } => {
-            Some("an image named with --image has to contain a matching shadow: leave --image out, or use an image made by `make images`".into())
         }
         shadow::Error::Failed { failure: shadow::Failure::Image { .. }, .. } => {
             Some("check --image and --imagePullSecret; without --image no registry is needed".into())

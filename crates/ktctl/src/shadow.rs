@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::cli::{Global, Pairs, VERSION};
+use crate::failure;
 use crate::run::Journal;
 use crate::uplink::{self, Opened};
 
@@ -41,6 +42,11 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 #[derive(Debug, thiserror::Error)]
 #[error("this ktctl was built without the program for pods")]
 pub(crate) struct NoProgram;
+
+/// The image that the user named holds some other program.
+#[derive(Debug, thiserror::Error)]
+#[error("image {0} does not contain a matching shadow")]
+pub(crate) struct ForeignImage(String);
 
 /// What a command wants of its shadow.
 pub(crate) fn wanted(global: &Global, role: Role, service: &str) -> Result<ShadowWanted, NoProgram> {
@@ -145,6 +151,14 @@ impl Keeper {
     }
 
     async fn open_as(&self, wanted: ShadowWanted) -> anyhow::Result<(Shadow, Opened)> {
+        let image = wanted.image.clone();
+        self.make_and_open(wanted).await.map_err(|error| match image {
+            Some(image) if failure::is_of_another_program(&error) => error.context(ForeignImage(image)),
+            _ => error,
+        })
+    }
+
+    async fn make_and_open(&self, wanted: ShadowWanted) -> anyhow::Result<(Shadow, Opened)> {
         self.journal.note_shadow(&wanted.name);
         let said = Mutex::new(String::new());
         let made = self.cluster.ensure_shadow(&wanted, &|progress| say(&said, &progress)).await;
