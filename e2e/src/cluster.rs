@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -123,6 +123,23 @@ impl Cluster {
         wait_until(&what, Duration::from_secs(secs), || {
             self.send(network, address, "hello").is_ok_and(|answer| answer.contains(text)).then_some(())
         });
+    }
+
+    /// Writes heartbeats back in time of all objects of ours whose names begin so.
+    ///
+    /// # Panics
+    /// When an object goes meanwhile.
+    pub fn age(&self, names: &[&str], secs: u64) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+        let beat = format!("kt-last-heart-beat={}", now - secs);
+        let list = ["get", "pods,configmaps,services", "-l", "control-by=kt", "-o", "name"];
+        let objects = self.kubectl(&list).expect("list what is ours");
+        for object in objects.lines() {
+            let name = object.rsplit('/').next().unwrap_or_default();
+            if names.iter().any(|begin| name.starts_with(begin)) {
+                self.kubectl(&["annotate", "--overwrite", object, &beat]).expect("write a heartbeat");
+            }
+        }
     }
 
     /// Starts a pod on a node which asks for pages of a site without end, from four workers and on

@@ -24,7 +24,7 @@ fn a_dry_run_lists_what_the_real_one_removes_and_the_living_stay() {
     let _exchange = exchange(&laptop);
     let _preview = preview(&laptop);
     die_without_trace(&laptop);
-    age(&cluster, &["tomcat-kt-", "dead"], 600);
+    cluster.age(&["tomcat-kt-", "dead"], 600);
     let lock = format!("kt-lock={}", now() - 181);
     cluster.kubectl(&["annotate", "service", "locked", &lock]).unwrap();
     scale_shadow(&cluster, now() - 600);
@@ -103,7 +103,7 @@ fn the_threshold_decides_who_is_dead_and_a_short_one_is_warned_of() {
     let _local = laptop.serve(8080, LOCAL);
     let _preview = preview(&laptop);
     die_without_trace(&laptop);
-    age(&cluster, &["dead"], 100);
+    cluster.age(&["dead"], 100);
 
     let patient = laptop.ktctl(&["clean"]).wait(20);
     let hasty = laptop.ktctl(&["clean", "--thresholdInMinus", "1"]).wait(20);
@@ -115,12 +115,46 @@ fn the_threshold_decides_who_is_dead_and_a_short_one_is_warned_of() {
 }
 
 #[test]
+fn a_dead_version_leaves_the_router_of_those_who_live() {
+    let (cluster, laptop) = bed("deadversion");
+    let Some(other) = another_laptop("deadversion", &cluster) else { return };
+    let _locals = [laptop.serve(8080, LOCAL), other.serve(8080, LOCAL)];
+    let [_dead, _alive] = [(&laptop, "dead"), (&other, "alive")].map(|(laptop, mark)| {
+        let mut mesh = laptop.ktctl(&["mesh", "tomcat", "--expose", "8080", "--versionMark", mark]);
+        mesh.wait_for("Now you can", 40);
+        mesh
+    });
+    die_without_trace(&laptop);
+    cluster.age(&["tomcat-kt-mesh-dead"], 600);
+
+    let dry = other.ktctl(&["clean", "--dryRun"]).wait(20);
+    let routes = routes(&cluster);
+    let real = other.ktctl(&["clean"]).wait(30);
+
+    assert!(routes.contains("mesh-dead") && routes.contains("mesh-alive"), "untouched: {routes}");
+    assert_eq!((dry.code, real.code), (0, 0), "{}\n{}", dry.text, real.text);
+    assert!(dry.text.contains("Find 1 dead versions of meshed services to remove"), "{}", dry.text);
+    assert!(real.text.contains("Removing 1 dead versions of meshed services"), "{}", real.text);
+    assert_eq!(items(&dry.text), items(&real.text));
+    let routes = self::routes(&cluster);
+    assert!(!routes.contains("mesh-dead") && routes.contains("mesh-alive"), "{routes}");
+    assert!(cluster.get_with(URL, Some("VERSION: alive")).expect("an answer").contains(LOCAL));
+    assert!(cluster.get_with(URL, Some("VERSION: dead")).expect("an answer").contains(DEMO));
+}
+
+/// What the router of the sample service was told last.
+fn routes(cluster: &Cluster) -> String {
+    let router = cluster.object("pod/tomcat-kt-router").expect("a router");
+    router["metadata"]["annotations"].to_string()
+}
+
+#[test]
 fn what_a_right_is_missing_for_stops_nothing_else() {
     let (cluster, laptop) = bed("cleanrights");
     let _local = laptop.serve(8080, LOCAL);
     let _preview = preview(&laptop);
     die_without_trace(&laptop);
-    age(&cluster, &["dead"], 600);
+    cluster.age(&["dead"], 600);
     rights(&cluster, r#""pods", "services""#, r#""get", "list", "delete""#);
 
     let cleaned = laptop.ktctl(&["clean"]).wait(20);
@@ -137,7 +171,7 @@ fn a_shadow_stays_as_long_as_its_service_can_not_be_put_back() {
     let _local = laptop.serve(8080, LOCAL);
     let _exchange = exchange(&laptop);
     die_without_trace(&laptop);
-    age(&cluster, &["tomcat-kt-"], 600);
+    cluster.age(&["tomcat-kt-"], 600);
     rights(&cluster, r#""pods", "services", "configmaps""#, r#""get", "list", "delete""#);
 
     let cleaned = laptop.ktctl(&["clean"]).wait(20);
@@ -235,19 +269,6 @@ fn kill_all(laptop: &Laptop) {
 fn die_without_trace(laptop: &Laptop) {
     kill_all(laptop);
     laptop.run(&["rm", "-rf", ".kt"]).ok();
-}
-
-/// Writes heartbeats back in time of all objects of ours whose names begin so.
-fn age(cluster: &Cluster, names: &[&str], secs: u64) {
-    let beat = format!("kt-last-heart-beat={}", now() - secs);
-    let list = ["get", "pods,configmaps,services", "-l", "control-by=kt", "-o", "name"];
-    let objects = cluster.kubectl(&list).expect("list what is ours");
-    for object in objects.lines() {
-        let name = object.rsplit('/').next().unwrap_or_default();
-        if names.iter().any(|begin| name.starts_with(begin)) {
-            cluster.kubectl(&["annotate", "--overwrite", object, &beat]).expect("write a heartbeat");
-        }
-    }
 }
 
 /// The right that putting a Deployment back takes; the role for exchange by selector has it not.

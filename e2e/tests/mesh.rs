@@ -348,6 +348,32 @@ fn a_mesh_whose_user_was_killed_is_recovered_by_somebody_else() {
 }
 
 #[test]
+fn a_laptop_that_others_took_for_dead_while_it_slept_meshes_again_when_it_wakes() {
+    let (cluster, sleeper) = bed("sleeper");
+    let Some(other) = another_laptop("sleeper", &cluster) else { return };
+    let before = cluster.snapshot();
+    let _locals = [sleeper.serve(8080, LOCAL), other.serve(8080, LOCAL)];
+    let mut slept = mesh(&sleeper, &["tomcat", "--expose", "8080", "--versionMark", "sleeper"]);
+    let mut awake = mesh(&other, &["tomcat", "--expose", "8080", "--versionMark", "awake"]);
+    sleeper.link(&["--down"]);
+    cluster.age(&["tomcat-kt-mesh-sleeper"], 600);
+
+    let cleaned = other.ktctl(&["clean"]).wait(30);
+    let meanwhile = cluster.get_with(URL, Some("VERSION: sleeper"));
+    sleeper.link(&["--up"]);
+
+    assert!(cleaned.text.contains("Removing 1 dead versions"), "{}", cleaned.text);
+    assert!(meanwhile.expect("an answer").contains(DEMO));
+    slept.wait_for("version tomcat-kt-mesh-sleeper of service tomcat was taken for dead, it is back", 60);
+    for mark in ["sleeper", "awake"] {
+        let answer = cluster.get_with(URL, Some(&format!("VERSION: {mark}")));
+        assert!(answer.expect("an answer").contains(LOCAL), "{mark}");
+    }
+    assert_eq!((slept.interrupt(30).code, awake.interrupt(30).code), (0, 0));
+    Snapshot::wait_until_as(&before, 30, || cluster.snapshot());
+}
+
+#[test]
 fn no_request_is_lost_when_users_join_and_leave() {
     let (cluster, laptop) = bed("meshload");
     let _local = laptop.serve(8080, LOCAL);

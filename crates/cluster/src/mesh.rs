@@ -161,6 +161,11 @@ impl Cluster {
         Ok(None)
     }
 
+    /// The router of a Service as it stands, whether it lives or not.
+    pub async fn router_if_any(&self, service: &str) -> Result<Option<Router>, Error> {
+        Ok(self.pod_if_any(&names::router(service)).await?.as_ref().map(Router::read))
+    }
+
     /// Writes who gets what, and how many there are; false when somebody else has changed it since
     /// the router was read.
     pub async fn write_routes(&self, router: &Router, routes: &str, count: usize) -> Result<bool, Error> {
@@ -185,7 +190,7 @@ impl Cluster {
 
     /// Makes the Service of one who joins, with the ports of the meshed one. Cancel safety: it may be
     /// there; [`Cluster::remove_preview`] undoes it.
-    pub async fn make_version(&self, wanted: &MeshWanted) -> Result<ObjectRef, Error> {
+    pub async fn make_version(&self, wanted: &MeshWanted) -> Result<(), Error> {
         let services: Api<Service> = self.objects();
         let meshed = services.get(&wanted.service).await.map_err(api("reading service", &wanted.service))?;
         let mut planned = redirect::stand_in(&meshed, &wanted.name, Some(&wanted.ours), self.time());
@@ -193,8 +198,7 @@ impl Cluster {
         let annotations = planned.metadata.annotations.get_or_insert_default();
         annotations.extend(told.map(|(key, value)| (key.to_owned(), value.clone())));
         let made = services.create(&PostParams::default(), &planned).await;
-        let made = made.map_err(api("creating service", &wanted.name))?;
-        Ok(ObjectRef::new(Kind::Service, &wanted.name, &made.uid().unwrap_or_default()))
+        made.map(drop).map_err(api("creating service", &wanted.name))
     }
 
     /// Does a Service of this name exist, made by a `ktctl` that lives?

@@ -17,6 +17,7 @@ use kt_host::shutdown::Triggers;
 use tracing::{debug, info, warn};
 
 use crate::cli::{Clean, Global};
+use crate::mesh::router::{self, DeadRoutes};
 use crate::run::Status;
 use crate::{cleanup, leftovers};
 
@@ -61,16 +62,43 @@ async fn clean_cluster(global: &Global, ask: &Clean) -> anyhow::Result<bool> {
         .partition(|status| is_of(status, &cluster));
     let stale = Duration::from_secs(60 * u64::from(ask.threshold_in_minus));
     let plan = plan_sweep(&seen, cluster.time(), stale, &own(&seen, &here));
-    if plan.is_empty() && elsewhere.iter().all(Status::is_empty) {
+    let routes = router::dead_routes(&cluster, &seen, stale).await?;
+    if plan.is_empty() && routes.is_empty() && elsewhere.iter().all(Status::is_empty) {
         info!("No unavailing kt resource found");
     }
     if ask.dry_run {
         say_found(&plan, &seen, &elsewhere);
+        say_routes("Find", "to remove", &routes);
         return Ok(true);
     }
     let is_complete = carry_out(&cluster, &plan, &seen).await;
+    let has_dropped = drop_routes(&cluster, &routes).await;
+    if !plan.is_empty() || !routes.is_empty() {
+        info!("Done");
+    }
     leftovers::of_this_laptop().await;
-    Ok(is_complete)
+    Ok(is_complete && has_dropped)
+}
+
+fn say_routes(deed: &str, what_for: &str, routes: &[DeadRoutes]) {
+    let names: Vec<&String> = routes.iter().flat_map(|dead| &dead.names).collect();
+    if !names.is_empty() {
+        info!("{}", format!("{deed} {} dead versions of meshed services {what_for}", names.len()).trim_end());
+        names.iter().for_each(|name| info!(" * {name}"));
+    }
+}
+
+/// Tells whether all dead routes are gone.
+async fn drop_routes(cluster: &Cluster, routes: &[DeadRoutes]) -> bool {
+    say_routes("Removing", "", routes);
+    let mut is_complete = true;
+    for dead in routes {
+        if let Err(error) = router::drop_routes(cluster, dead).await {
+            warn!("the router of service {} keeps them: {error:#}", dead.service);
+            is_complete = false;
+        }
+    }
+    is_complete
 }
 
 fn is_of(status: &Status, cluster: &Cluster) -> bool {
@@ -131,9 +159,6 @@ async fn carry_out(cluster: &Cluster, plan: &[Repair], seen: &Overview) -> bool 
                 Err(error) => warn!(" * {item} stays: {}", text(error)),
             }
         }
-    }
-    if !plan.is_empty() {
-        info!("Done");
     }
     done.iter().all(|(_, outcome)| !matches!(outcome, Err(_) | Ok(Outcome::Needed)))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use kt_cluster::api::ApiError;
 use kt_cluster::leftovers::{Outcome, Repair, SETTLE, plan_sweep};
+use kt_cluster::overview::Overview;
 use kt_cluster::{Access, Cluster};
 use kt_host::Helper;
 use kt_host::home::{Home, Run as Left};
@@ -117,6 +118,19 @@ pub(crate) async fn sweep(cluster: Cluster) -> anyhow::Result<()> {
             Ok(Outcome::Gone | Outcome::Alive | Outcome::Needed) => {}
             Err(error) => debug!(%repair, %error, "not repaired"),
         }
+    }
+    if let Err(error) = tidy_routers(&cluster, &seen).await {
+        debug!(%error, "routers are not tidied");
+    }
+    Ok(())
+}
+
+/// Requests for a dead version go to the original pods at once then.
+async fn tidy_routers(cluster: &Cluster, seen: &Overview) -> anyhow::Result<()> {
+    for dead in router::dead_routes(cluster, seen, cluster.settings().stale).await? {
+        router::drop_routes(cluster, &dead).await?;
+        let names = dead.names.join(", ");
+        info!("A dead run had left something: versions of service {}: {names}", dead.service);
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ pub(crate) use manual::Joined;
 
 use std::time::Duration;
 
-use kt_cluster::heartbeat::ObjectRef;
+use kt_cluster::heartbeat::{Kind, ObjectRef};
 use kt_cluster::leftovers::SETTLE;
 use kt_cluster::marks::Role;
 use kt_cluster::mesh::{MeshWanted, Router};
@@ -161,28 +161,37 @@ async fn start(
     let ours = shadow.mark();
     let inbound = Inbound::new(deliveries, tasks);
     made.inbound = Some(inbound.clone());
-    let kept = keeper.clone().standing_in_for(&ours);
-    let (link, successor) = (opened.link.clone(), Replaced { inbound: inbound.clone() });
-    tasks.start("tunnel", async move { kept.serve(opened.link, opened.keeper, &successor).await });
-    inbound.serve(&link, opened.incoming).await?;
-
-    journal.note_preview(&version, &ours);
     let wanted = MeshWanted {
         service: service.clone(),
         name: version.clone(),
         mark: asked.mark.text(),
         user: user_name(),
-        ours,
+        ours: ours.clone(),
     };
-    let own = cluster.make_version(&wanted).await?;
+    let route =
+        Route { name: version.clone(), user: user_name(), rules: asked.rules, since: since(&cluster) };
+    let kept = keeper.clone().standing_in_for(&ours);
+    let link = opened.link.clone();
+    let successor = Replaced {
+        cluster: cluster.clone(),
+        inbound: inbound.clone(),
+        wanted: wanted.clone(),
+        route: route.clone(),
+    };
+    tasks.start("tunnel", async move { kept.serve(opened.link, opened.keeper, &successor).await });
+    inbound.serve(&link, opened.incoming).await?;
+
+    journal.note_preview(&version, &ours);
+    cluster.make_version(&wanted).await?;
     info!("Service {version} created");
     let redirected = cluster.lead_to_router(&service, &present.mark).await?;
-    let route = Route { name: version, user: user_name(), rules: asked.rules, since: since(&cluster) };
     let present = router::join(&cluster, &service, &route).await?;
     if let Some(lock) = made.lock.take() {
         cluster.unlock(&lock).await?;
         info!("Service {service} unlocked");
     }
+    // Of any uid: it may have to be made anew.
+    let own = ObjectRef::new(Kind::Service, &version, "");
     let beaten = beaten(own, &redirected, &present);
     tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, beaten));
     let image = image.map(str::to_owned);
@@ -232,9 +241,13 @@ fn beaten(own: ObjectRef, redirected: &Redirected, router: &Router) -> Vec<Objec
     objects
 }
 
-/// What happens when the shadow is gone: the Service of this version leads to the new one.
+/// What happens when the shadow is gone: the Service of this version leads to the new one. A laptop
+/// that slept for long finds that others have taken the version for dead; then it joins again.
 struct Replaced {
+    cluster: Cluster,
     inbound: Inbound,
+    wanted: MeshWanted,
+    route: Route,
 }
 
 impl shadow::Successor for Replaced {
@@ -243,7 +256,20 @@ impl shadow::Successor for Replaced {
     }
 
     async fn has_come(&self, _: Shadow, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
-        self.inbound.serve(&link, incoming).await
+        self.inbound.serve(&link, incoming).await?;
+        let MeshWanted { service, name, .. } = &self.wanted;
+        if self.cluster.is_version_alive(name).await? {
+            return Ok(());
+        }
+        match self.cluster.make_version(&self.wanted).await {
+            Err(kt_cluster::mesh::Error::Api { source, .. }) if source.exists() => {}
+            result => result?,
+        }
+        if self.cluster.router_if_any(service).await?.is_some() {
+            router::join(&self.cluster, service, &self.route).await?;
+        } // else the guard makes one and joins it, or ends the run
+        info!("version {name} of service {service} was taken for dead, it is back");
+        Ok(())
     }
 }
 

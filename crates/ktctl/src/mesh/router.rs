@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use kt_cluster::Cluster;
+use kt_cluster::heartbeat::Kind;
 use kt_cluster::leftovers::SETTLE;
 use kt_cluster::marks::{self, Config, Role};
 use kt_cluster::mesh::Router;
 use kt_cluster::names;
+use kt_cluster::overview::{Ours, Overview};
 use kt_cluster::shadow::{FOLLOWED, Progress, ShadowPort, ShadowWanted};
 use kt_cluster::target::{ServedPort, Target};
 use kt_wire::rules::{Port, Route, RuleSet, Speaks, may_both_match};
@@ -190,6 +192,68 @@ async fn keep_living(cluster: &Cluster, set: &mut RuleSet, own: &str) -> anyhow:
     Ok(())
 }
 
+/// The routes of dead runs in a router that lives.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct DeadRoutes {
+    /// The meshed service.
+    pub(crate) service: String,
+    /// The routes, by the names of their versions.
+    pub(crate) names: Vec<String>,
+}
+
+/// Looks for routes whose version has given no sign of life for so long, or is gone. Nothing is
+/// found where services may not be listed.
+pub(crate) async fn dead_routes(
+    cluster: &Cluster,
+    seen: &Overview,
+    stale: Duration,
+) -> anyhow::Result<Vec<DeadRoutes>> {
+    let mut all = Vec::new();
+    if !seen.knows(Kind::Service) {
+        return Ok(all);
+    }
+    for service in meshed(seen, cluster.time(), stale) {
+        let Some(router) = cluster.router_if_any(service).await? else { continue };
+        let Ok(set) = read(&router) else { continue };
+        let is_dead = |route: &&Route| !is_version_alive(seen, &route.name, cluster.time(), stale);
+        let names: Vec<String> = set.routes.iter().filter(is_dead).map(|route| route.name.clone()).collect();
+        if !names.is_empty() {
+            all.push(DeadRoutes { service: service.to_owned(), names });
+        }
+    }
+    Ok(all)
+}
+
+/// The services whose routers live.
+fn meshed(seen: &Overview, now: i64, stale: Duration) -> impl Iterator<Item = &str> {
+    let lives = move |ours: &&Ours| !ours.terminating && is_fresh(ours.heartbeat, now, stale);
+    let routers = seen.ours.iter().filter(|ours| ours.role == Some(Role::Router));
+    let pods = routers.filter(|ours| ours.object.kind == Kind::Pod).filter(lives);
+    pods.filter_map(|ours| ours.config.service.as_deref())
+}
+
+fn is_version_alive(seen: &Overview, name: &str, now: i64, stale: Duration) -> bool {
+    let there = seen.services.iter().find(|service| service.object.name == name);
+    there.is_some_and(|there| !there.terminating && is_fresh(there.heartbeat, now, stale))
+}
+
+fn is_fresh(beat: Option<i64>, now: i64, stale: Duration) -> bool {
+    beat.is_none_or(|beat| now - beat <= i64::try_from(stale.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Takes dead routes out of their router; one that is gone has none.
+pub(crate) async fn drop_routes(cluster: &Cluster, dead: &DeadRoutes) -> anyhow::Result<()> {
+    for _ in 0..ROUNDS {
+        let Some(router) = cluster.router_if_any(&dead.service).await? else { return Ok(()) };
+        let mut set = read(&router)?;
+        set.routes.retain(|route| !dead.names.contains(&route.name));
+        if change(cluster, &router, set).await? {
+            return Ok(());
+        }
+    }
+    bail!("the router of service {} is being changed by somebody else", dead.service)
+}
+
 fn say_overlaps(set: &RuleSet, route: &Route) {
     for other in set.routes.iter().filter(|other| may_both_match(&other.rules, &route.rules)) {
         warn!("requests that match the rules of {}, who joined before, go there first", other.user);
@@ -230,7 +294,33 @@ async fn tell(cluster: &Cluster, router: &Router, set: &RuleSet) -> anyhow::Resu
 
 #[cfg(test)]
 mod tests {
+    use kt_cluster::heartbeat::ObjectRef;
+    use kt_cluster::overview::{Record, ServiceSeen};
+
     use super::*;
+
+    fn version(name: &str, heartbeat: i64, terminating: bool) -> ServiceSeen {
+        ServiceSeen {
+            object: ObjectRef::new(Kind::Service, name, name),
+            selector: BTreeMap::new(),
+            record: Record::None,
+            lock: None,
+            ours: true,
+            heartbeat: Some(heartbeat),
+            annotated: false,
+            terminating,
+        }
+    }
+
+    #[test]
+    fn a_version_is_dead_when_it_is_silent_or_gone_or_going() {
+        let services = vec![version("a", 95, false), version("b", 89, false), version("c", 100, true)];
+        let seen = Overview { services, ..Overview::default() };
+
+        let alive = |name| is_version_alive(&seen, name, 100, Duration::from_secs(10));
+
+        assert_eq!(["a", "b", "c", "d"].map(alive), [true, false, false, false]);
+    }
 
     #[test]
     fn a_port_says_by_its_protocol_or_name_what_is_spoken() {
