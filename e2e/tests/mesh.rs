@@ -366,8 +366,10 @@ fn a_laptop_that_others_took_for_dead_while_it_slept_meshes_again_when_it_wakes(
     assert!(meanwhile.expect("an answer").contains(DEMO));
     slept.wait_for("version tomcat-kt-mesh-sleeper of service tomcat was taken for dead, it is back", 60);
     for mark in ["sleeper", "awake"] {
-        let answer = cluster.get_with(URL, Some(&format!("VERSION: {mark}")));
-        assert!(answer.expect("an answer").contains(LOCAL), "{mark}");
+        wait_until(mark, Duration::from_secs(5), || {
+            let answer = cluster.get_with(URL, Some(&format!("VERSION: {mark}")));
+            answer.is_ok_and(|answer| answer.contains(LOCAL)).then_some(())
+        });
     }
     assert_eq!((slept.interrupt(30).code, awake.interrupt(30).code), (0, 0));
     Snapshot::wait_until_as(&before, 30, || cluster.snapshot());

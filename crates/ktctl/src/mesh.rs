@@ -268,6 +268,7 @@ impl shadow::Successor for Replaced {
         if self.cluster.router_if_any(service).await?.is_some() {
             router::join(&self.cluster, service, &self.route).await?;
         } // else the guard makes one and joins it, or ends the run
+        sleep(SETTLE).await; // each node learns of the version's Service by itself
         info!("version {name} of service {service} was taken for dead, it is back");
         Ok(())
     }
