@@ -1,7 +1,8 @@
-//! A cluster with a domain of its own and with two families of addresses. `make test` starts it for
-//! these tests after all others; on the usual one they are skipped.
+//! A cluster with a domain of its own and with two families of addresses, and tests which want a
+//! cluster for themselves. `make test` starts it for these after all others; on the usual one they
+//! are skipped.
 
-use e2e::{Cluster, DEMO, Laptop, domain, skip};
+use e2e::{Cluster, DEMO, LOCAL, Laptop, Snapshot, domain, skip};
 
 // covers: 7-4
 #[test]
@@ -78,6 +79,43 @@ fn what_has_only_an_ipv6_address_is_reached_by_name_and_by_address() {
     laptop.root(&["busybox", "ping6", "-c", "1", "-W", "5", &pod]).ok();
     assert_eq!(connect.interrupt(15).code, 0);
     laptop.snapshot().assert_as(&before);
+}
+
+#[test]
+fn all_namespaces_are_cleaned_by_who_may_list_them() {
+    let Some((cluster, laptop)) = bed("all") else { return };
+    let other = Cluster::new("other");
+    let admin = laptop.become_also(&cluster, "admin", "edit");
+    let before = [cluster.snapshot(), other.snapshot()];
+    let _local = laptop.serve(8080, LOCAL);
+    for namespace in [cluster.namespace(), other.namespace()] {
+        let mut preview = laptop.ktctl(&["-n", namespace, "preview", "dead", "--expose", "8080"]);
+        preview.wait_for("Now you can", 40);
+        for process in laptop.processes("ktctl") {
+            laptop.kill9(&process);
+        }
+        laptop.run(&["rm", "-rf", ".kt"]).ok(); // the next start would undo it
+    }
+    cluster.age(&["dead"], 600);
+    other.age(&["dead"], 600);
+
+    let refused = laptop.ktctl(&["clean", "--all-namespaces"]).wait(20);
+    let dry = laptop.ktctl(&["clean", "-A", "--dryRun", "--kubeconfig", &admin]).wait(20);
+    let real = laptop.ktctl(&["clean", "-A", "--kubeconfig", &admin]).wait(30);
+    let again = laptop.ktctl(&["clean", "-A", "--kubeconfig", &admin]).wait(30);
+
+    assert_eq!(refused.code, 1, "{}", refused.text);
+    assert!(refused.text.contains("list namespaces"), "{}", refused.text);
+    for namespace in [cluster.namespace(), other.namespace()] {
+        let headline = format!("---- Namespace {namespace} ----");
+        assert!(dry.text.contains(&headline), "{}", dry.text);
+        assert!(real.text.contains(&headline), "{}", real.text);
+    }
+    assert_eq!(real.code, 0, "{}", real.text);
+    assert!(again.text.contains("No unavailing kt resource found"), "{}", again.text);
+    for (cluster, before) in [&cluster, &other].into_iter().zip(before) {
+        Snapshot::wait_until_as(&before, 30, || cluster.snapshot());
+    }
 }
 
 /// A namespace and a laptop, if the running cluster is the other one.

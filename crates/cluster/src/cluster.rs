@@ -8,12 +8,14 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::api::PostParams;
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource, ResourceExt};
 
 use crate::access::{self, Access, Made};
 use crate::api::{ApiError, Right};
+use crate::overview::list_pages;
 use crate::settings::Settings;
 use crate::tunnel::Preference;
 
@@ -21,6 +23,7 @@ use crate::tunnel::Preference;
 #[derive(Clone)]
 pub struct Cluster {
     shared: Arc<Shared>,
+    namespace: Arc<str>,
 }
 
 struct Shared {
@@ -49,7 +52,20 @@ impl Cluster {
         let version =
             version.map_err(|source| access::Error::Server { server: made.server.to_string(), source })?;
         let dialect = Preference::default();
-        Ok(Cluster { shared: Arc::new(Shared { made, version, settings, dialect }) })
+        let namespace = made.chosen.namespace.as_str().into();
+        Ok(Cluster { shared: Arc::new(Shared { made, version, settings, dialect }), namespace })
+    }
+
+    /// The same cluster, seen in another namespace.
+    pub fn in_namespace(&self, namespace: &str) -> Cluster {
+        Cluster { shared: self.shared.clone(), namespace: namespace.into() }
+    }
+
+    /// Names of all namespaces. Fails where they may not be listed, which is a right of the whole
+    /// cluster.
+    pub async fn namespaces(&self) -> Result<Vec<String>, ApiError> {
+        let all = list_pages(&Api::<Namespace>::all(self.client()), None).await?;
+        Ok(all.iter().map(ResourceExt::name_any).collect())
     }
 
     /// Name of the context in use.
@@ -74,7 +90,7 @@ impl Cluster {
 
     /// The namespace of helper pods and targets.
     pub fn namespace(&self) -> &str {
-        &self.shared.made.chosen.namespace
+        &self.namespace
     }
 
     /// Intervals and limits in use.

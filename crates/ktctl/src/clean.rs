@@ -54,30 +54,63 @@ async fn clean_cluster(global: &Global, ask: &Clean) -> anyhow::Result<bool> {
         warn!("with --thresholdInMinus {} {text}", ask.threshold_in_minus);
     }
     let cluster = crate::access(global).await?;
-    let seen = cluster.overview().await.context("looking at the namespace")?;
-    say_missing(&seen);
-    let (here, elsewhere): (Vec<Status>, Vec<Status>) = leftovers::dead_runs()
+    let namespaces = match ask.all_namespaces {
+        true => cluster.namespaces().await.context("listing the namespaces")?,
+        false => vec![cluster.namespace().to_owned()],
+    };
+    let (mut is_complete, mut is_clean) = (true, true);
+    for namespace in &namespaces {
+        let cleaned = clean_namespace(&cluster.in_namespace(namespace), ask, namespaces.len() > 1).await?;
+        is_complete &= cleaned.is_complete;
+        is_clean &= cleaned.was_clean;
+    }
+    let elsewhere: Vec<Status> = leftovers::dead_runs()
         .into_iter()
         .map(|(_, status)| status)
-        .partition(|status| is_of(status, &cluster));
-    let stale = Duration::from_secs(60 * u64::from(ask.threshold_in_minus));
-    let plan = plan_sweep(&seen, cluster.time(), stale, &own(&seen, &here));
-    let routes = router::dead_routes(&cluster, &seen, stale).await?;
-    if plan.is_empty() && routes.is_empty() && elsewhere.iter().all(Status::is_empty) {
+        .filter(|status| status.context != cluster.context() || !namespaces.contains(&status.namespace))
+        .collect();
+    if is_clean && elsewhere.iter().all(Status::is_empty) {
         info!("No unavailing kt resource found");
     }
+    match ask.dry_run {
+        true => say_elsewhere(&elsewhere),
+        false => leftovers::of_this_laptop().await,
+    }
+    Ok(is_complete)
+}
+
+/// What cleaning a namespace has come to.
+struct Cleaned {
+    was_clean: bool,
+    is_complete: bool,
+}
+
+/// Cleans the namespace of `cluster`, or tells what would be done. With `named`, what is told is
+/// told about this one of several.
+async fn clean_namespace(cluster: &Cluster, ask: &Clean, named: bool) -> anyhow::Result<Cleaned> {
+    let seen = cluster.overview().await.context("looking at the namespace")?;
+    say_missing(&seen);
+    let dead = leftovers::dead_runs().into_iter().map(|(_, status)| status);
+    let here: Vec<Status> = dead.filter(|status| is_of(status, cluster)).collect();
+    let stale = Duration::from_secs(60 * u64::from(ask.threshold_in_minus));
+    let plan = plan_sweep(&seen, cluster.time(), stale, &own(&seen, &here));
+    let routes = router::dead_routes(cluster, &seen, stale).await?;
+    let was_clean = plan.is_empty() && routes.is_empty();
+    if was_clean {
+        return Ok(Cleaned { was_clean, is_complete: true });
+    }
+    if named {
+        info!("---- Namespace {} ----", cluster.namespace());
+    }
     if ask.dry_run {
-        say_found(&plan, &seen, &elsewhere);
+        say_found(&plan, &seen);
         say_routes("Find", "to remove", &routes);
-        return Ok(true);
+        return Ok(Cleaned { was_clean, is_complete: true });
     }
-    let is_complete = carry_out(&cluster, &plan, &seen).await;
-    let has_dropped = drop_routes(&cluster, &routes).await;
-    if !plan.is_empty() || !routes.is_empty() {
-        info!("Done");
-    }
-    leftovers::of_this_laptop().await;
-    Ok(is_complete && has_dropped)
+    let is_repaired = carry_out(cluster, &plan, &seen).await;
+    let is_complete = drop_routes(cluster, &routes).await && is_repaired;
+    info!("Done");
+    Ok(Cleaned { was_clean, is_complete })
 }
 
 fn say_routes(deed: &str, what_for: &str, routes: &[DeadRoutes]) {
@@ -128,13 +161,16 @@ fn say_missing(seen: &Overview) {
     }
 }
 
-fn say_found(plan: &[Repair], seen: &Overview, elsewhere: &[Status]) {
+fn say_found(plan: &[Repair], seen: &Overview) {
     for (section, repairs) in sections::split(plan, seen) {
         info!("{}", section.found(repairs.len()));
         for repair in repairs {
             info!(" * {}", sections::item(repair));
         }
     }
+}
+
+fn say_elsewhere(elsewhere: &[Status]) {
     for Status { context, namespace, shadows, redirected, previewed, .. } in elsewhere {
         let services = redirected.iter().chain(previewed).map(|(service, _)| service);
         let names: Vec<&str> = services.chain(shadows).map(String::as_str).collect();

@@ -247,8 +247,11 @@ pub(crate) struct Clean {
     #[arg(long, value_name = "MINUTES", default_value_t = 5)]
     pub(crate) threshold_in_minus: u32,
     /// Only this laptop, not the cluster
-    #[arg(long)]
+    #[arg(long, conflicts_with = "all_namespaces")]
     pub(crate) local_only: bool,
+    /// All namespaces, which takes the right to list them
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
 }
 
 /// `ktctl birdseye`
