@@ -100,6 +100,26 @@ fn without_dns_the_name_server_stays_and_addresses_work() {
 }
 
 /// A namespace and a laptop of a kind, or `None` where the test bed has none.
+#[test]
+fn names_are_found_again_when_a_program_has_rewritten_resolv_conf() {
+    let Some((cluster, laptop)) = bed("rewritten", Kind::Plain) else { return };
+    let before = laptop.root(&["cat", "/etc/resolv.conf"]).ok();
+    let mut connect = laptop.connect(&[]);
+    let url = format!("http://tomcat.{}:8080", cluster.namespace());
+
+    // A DHCP client writes anew what it knows, and something that it has learned.
+    let rewritten = format!("{before}\noptions timeout:3\n");
+    laptop.root(&["sh", "-c", &format!("printf '%s' '{rewritten}' > /etc/resolv.conf")]).ok();
+
+    connect.wait_for("another program has rewritten /etc/resolv.conf, the name server is put back", 10);
+    connect.wait_for("names of the cluster are found again", 5);
+    assert!(laptop.get(&url).ok().contains(DEMO));
+    assert!(laptop.run(&["getent", "ahostsv4", "gitlab.corp.example"]).ok().contains("STREAM"));
+    assert_eq!(connect.interrupt(15).code, 0);
+    assert_eq!(laptop.root(&["cat", "/etc/resolv.conf"]).ok(), rewritten.trim_end(), "as the program wrote it");
+    laptop.root(&["sh", "-c", &format!("printf '%s\\n' '{before}' > /etc/resolv.conf")]).ok();
+}
+
 // covers: 7-13
 #[test]
 fn headless_services_and_their_pods_are_found_by_name() {

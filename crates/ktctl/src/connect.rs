@@ -2,6 +2,7 @@
 
 mod device;
 mod plan;
+mod resolver;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ const READY: &str = "All looks good, now you can access to resources in the kube
 struct Made {
     journal: Option<Journal>,
     shadow: Option<Keeper>,
+    /// What goes on to change the laptop: ends before anything is undone.
+    guards: Tasks,
 }
 
 /// Checks what can be checked before anything is touched.
@@ -107,7 +110,7 @@ async fn start(
     match laptop {
         None => report::ready(&[READY, &proxy_hint(ask)]),
         Some(laptop) => {
-            device::start(&cluster, ask, laptop, &place, dial, tasks).await?;
+            device::start(&cluster, ask, laptop, &place, dial, (tasks, &made.guards)).await?;
             report::ready(&[READY]);
         }
     }
@@ -146,6 +149,7 @@ fn proxy_hint(ask: &Connect) -> String {
 /// The laptop first: it is what the user works with, and needs no network. Tells whether everything
 /// is undone.
 async fn undo(run: &mut Run, laptop: Option<Laptop>, made: Made) -> bool {
+    made.guards.stop().await;
     let on_laptop = match laptop {
         Some(laptop) => cleanup::say_undone(laptop.lock().await.undo_all().await),
         None => true,

@@ -31,6 +31,15 @@ pub fn make(path: &Path, server: IpAddr, search: &[String]) -> Result<(), Error>
     Ok(())
 }
 
+/// Whether the file says what [`make`] would write: false when another program rewrote it.
+///
+/// # Errors
+/// The file can not be read.
+pub fn is_in_place(path: &Path, server: IpAddr, search: &[String]) -> Result<bool, Error> {
+    let present = in_place::read(path).map_err(file_error("reading", path))?.unwrap_or_default();
+    Ok(with_server(&present, server, search) == present)
+}
+
 /// Takes everything of ours away. `created`: the file did not exist before us, and goes when
 /// nothing else is in it.
 ///

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use ipnet::IpNet;
 use kt_cluster::Cluster;
 use kt_host::device::{self, LINK_PREFIX_V6, free_name, free_pool, free_pool_v6};
-use kt_host::resolver::{Upstream, read_upstream};
+use kt_host::resolver::{Backend, Upstream, read_upstream};
 use kt_host::routes::{Machine, RoutePlan, cut_out};
 use kt_host::{Change, Made, Paths};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::Laptop;
-use super::plan;
+use super::{plan, resolver};
 use crate::cli::Connect;
 use crate::failure::Advised;
 use crate::names::mode::{Element, Mode};
@@ -43,14 +43,14 @@ const PROBE_WITHIN: Duration = Duration::from_secs(3);
 const REACH_WITHIN: Duration = Duration::from_secs(4);
 
 /// Makes the device, leads routes and names to it, and returns once a connection of an ordinary
-/// program went through it.
+/// program went through it. Of the tasks, the second are those that go on to change the laptop.
 pub(super) async fn start(
     cluster: &Cluster,
     ask: &Connect,
     laptop: Laptop,
     place: &Place,
     dial: ByLink,
-    tasks: &Tasks,
+    (tasks, guards): (&Tasks, &Tasks),
 ) -> anyhow::Result<()> {
     let upstream = read_upstream(&Paths::system()).context("reading the laptop's name servers")?;
     let wanted = plan::wanted(ask, &known_ranges(cluster, ask).await, place);
@@ -72,16 +72,28 @@ pub(super) async fn start(
     let zones = zones(cluster, ask, place, &upstream, &routes).await;
     let settings = settings(&parsed.mode, ask, &upstream, device.peer);
     let names = Server::new(settings, zones, dial.clone(), routes.clone());
-    let capture =
-        Capture::new(device.fd, device.ends, dial.clone(), names).await.context("serving the device")?;
+    let capture = Capture::new(device.fd, device.ends, dial.clone(), names.clone()).await;
+    let capture = capture.context("serving the device")?;
     tasks.start("device", capture.serve());
     if !ask.disable_tun_route {
         routes.set_all().await?;
         info!("Route to tun device completed");
-        tasks.start("routes", follow(cluster.clone(), ask.disable_pod_ip, routes.clone()));
+        guards.start("routes", follow(cluster.clone(), ask.disable_pod_ip, routes.clone()));
     }
     if parsed.mode != Mode::Untouched {
-        set_resolver(&laptop, &device.name, device.peer, ask, place).await?;
+        info!("Setting up dns in local mode");
+        let wanted = resolver::Wanted {
+            device: device.name.clone(),
+            server: device.peer.into(),
+            search: place.search.first().cloned().into_iter().collect(),
+            suffixes: vec![domain(ask, place), "svc".into()],
+        };
+        let backend = wanted.make(&laptop).await?;
+        debug!(?backend, "names are ours");
+        if backend == Backend::ResolvConf {
+            let kept = resolver::keep(laptop, wanted, move |servers| names.set_upstream(servers));
+            guards.start("resolver", kept);
+        }
     }
     match probe_target(&routes, place, &dial).await {
         Some(target) => probe(target, &routes, dial, tasks).await,
@@ -153,7 +165,7 @@ fn settings(mode: &Mode, ask: &Connect, upstream: &Upstream, peer: Ipv4Addr) -> 
     };
     Settings {
         order,
-        upstream: upstream.servers.iter().map(|address| SocketAddr::new(*address, 53)).collect(),
+        upstream: resolver::with_port(&upstream.servers),
         own: vec![SocketAddr::new(peer.into(), 53)],
         longest: Duration::from_secs(ask.dns_cache_ttl.into()),
         waits: Waits::default(),
@@ -179,25 +191,6 @@ async fn zones(
 /// The cluster's domain: as typed, else as the shadow sees it.
 fn domain(ask: &Connect, place: &Place) -> String {
     ask.cluster_domain.as_deref().or(place.domain()).unwrap_or("cluster.local").to_owned()
-}
-
-async fn set_resolver(
-    laptop: &Laptop,
-    device: &str,
-    peer: Ipv4Addr,
-    ask: &Connect,
-    place: &Place,
-) -> anyhow::Result<()> {
-    info!("Setting up dns in local mode");
-    let change = Change::Resolver {
-        device: Some(device.to_owned()),
-        server: peer.into(),
-        search: place.search.first().cloned().into_iter().collect(),
-        suffixes: vec![domain(ask, place), "svc".into()],
-    };
-    let made = laptop.lock().await.make(change).await.context("setting the laptop's name server")?;
-    debug!(?made, "names are ours");
-    Ok(())
 }
 
 /// The ranges that lead to the device. Cloning shares them.

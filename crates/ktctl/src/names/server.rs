@@ -8,7 +8,7 @@ mod tests;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
@@ -81,6 +81,8 @@ struct Shared<D, R> {
     dial: D,
     routes: R,
     settings: Settings,
+    /// The system's name servers as they are now without us.
+    upstream: RwLock<Vec<SocketAddr>>,
     zones: Zones,
     cache: Mutex<Cache>,
     /// The cluster did not answer the last time.
@@ -101,8 +103,16 @@ enum Said {
 impl<D: Dial, R: Routes> Server<D, R> {
     pub(crate) fn new(settings: Settings, zones: Zones, dial: D, routes: R) -> Server<D, R> {
         let cache = Cache::new(settings.longest).into();
-        let shared = Shared { dial, routes, settings, zones, cache, silent: AtomicBool::new(false) };
+        let upstream = settings.upstream.clone().into();
+        let silent = AtomicBool::new(false);
+        let shared = Shared { dial, routes, settings, upstream, zones, cache, silent };
         Server { shared: Arc::new(shared) }
+    }
+
+    /// The system has other name servers now. What others have said is forgotten.
+    pub(crate) fn set_upstream(&self, servers: Vec<SocketAddr>) {
+        *self.shared.upstream.write().unwrap_or_else(PoisonError::into_inner) = servers;
+        *self.shared.cache() = Cache::new(self.shared.settings.longest);
     }
 }
 
@@ -225,12 +235,16 @@ impl<D: Dial, R: Routes> Shared<D, R> {
     }
 
     /// The servers that stand for an element, without ourselves.
-    fn servers(&self, address: Option<IpAddr>, port: Option<u16>) -> impl Iterator<Item = SocketAddr> {
-        let given = address.map(|address| SocketAddr::new(address, port.unwrap_or(53)));
-        let upstream = self.settings.upstream.iter().filter(move |_| given.is_none());
-        let upstream =
-            upstream.map(move |server| SocketAddr::new(server.ip(), port.unwrap_or(server.port())));
-        given.into_iter().chain(upstream).filter(|server| !self.settings.own.contains(server))
+    fn servers(&self, address: Option<IpAddr>, port: Option<u16>) -> Vec<SocketAddr> {
+        let mut servers = match address {
+            Some(address) => vec![SocketAddr::new(address, 53)],
+            None => self.upstream.read().unwrap_or_else(PoisonError::into_inner).clone(),
+        };
+        if let Some(port) = port {
+            servers.iter_mut().for_each(|server| server.set_port(port));
+        }
+        servers.retain(|server| !self.settings.own.contains(server));
+        servers
     }
 
     async fn ask_cluster(&self, query: &Query<'_>, other_name: Option<&str>) -> Said {
