@@ -143,7 +143,7 @@ async fn start(
     tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, stuntman));
     made.guards.start("guard", guard(cluster, redirected.clone(), shadow.name));
     let guards = made.guards.clone();
-    tasks.start("guards", async move { Err::<(), _>(guards.failed().await) });
+    tasks.start("exchange", async move { Err::<(), _>(guards.why_failed().await) });
     let probed = exposed.iter().find(|port| !port.is_udp()).map(|port| port.service);
     inbound.wait_for_callers(&link, &service, probed).await;
     report::ready(&[&ready_text(&target)]);

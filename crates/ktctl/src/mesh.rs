@@ -5,6 +5,7 @@
 
 pub(crate) mod manual;
 mod mark;
+mod older;
 pub(crate) mod router;
 
 pub(crate) use manual::Joined;
@@ -30,6 +31,7 @@ use crate::cli::{Global, Mesh, Ports};
 use crate::failure::Usage;
 use crate::inbound::{self, Inbound};
 use crate::mesh::mark::Mark;
+use crate::mesh::router::Joining;
 use crate::run::{Journal, Journals, Run};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
@@ -178,7 +180,9 @@ async fn start(
     info!("Service {version} created");
     let redirected = cluster.lead_to_router(&service, &present.mark).await?;
     let route = Route { name: version, user: user_name(), rules: asked.rules, since: since(&cluster) };
-    let present = router::join(&cluster, &service, &route).await?;
+    let mark = ask.rules.is_empty().then(|| asked.mark.text());
+    let joining = Joining { route, mark };
+    let present = router::join(&cluster, &service, &joining).await?;
     if let Some(lock) = made.lock.take() {
         cluster.unlock(&lock).await?;
         info!("Service {service} unlocked");
@@ -186,10 +190,10 @@ async fn start(
     let beaten = beaten(own, &redirected, &present);
     tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, beaten));
     let image = image.map(str::to_owned);
-    let watched = Watched { cluster, global: global.clone(), image, target, redirected, route };
+    let watched = Watched { cluster, global: global.clone(), image, target, redirected, joining };
     made.guards.start("guard", watched.keep(present));
     let guards = made.guards.clone();
-    tasks.start("guards", async move { Err::<(), _>(guards.failed().await) });
+    tasks.start("mesh", async move { Err::<(), _>(guards.why_failed().await) });
     sleep(SETTLE).await; // each node learns of the switch by itself
     report::ready(&[&ready_text(ask, &asked.mark)]);
     Ok(())
@@ -254,7 +258,7 @@ struct Watched {
     image: Option<String>,
     target: Target,
     redirected: Redirected,
-    route: Route,
+    joining: Joining,
 }
 
 impl Watched {
@@ -291,7 +295,7 @@ impl Watched {
         let mark = Some(&self.redirected.ours);
         let made = router::ensure(cluster, &self.global, self.image.as_deref(), &self.target, mark).await;
         let joined = match made {
-            Ok(_) => router::join(cluster, service, &self.route).await,
+            Ok(_) => router::join(cluster, service, &self.joining).await,
             Err(error) => Err(error),
         };
         cluster.unlock(&lock).await?;

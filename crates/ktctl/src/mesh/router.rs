@@ -3,7 +3,7 @@
 //! What stands in the annotation of the router's pod counts. It is written first; the router itself
 //! is told over a link, so that nobody has to wait until the kubelet has handed it the annotation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -20,6 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use super::older;
 use crate::cli::Global;
 use crate::shadow;
 use crate::uplink;
@@ -66,7 +67,8 @@ pub(super) async fn ensure(
     if image.is_none() && wanted.programs.x86_64.is_empty() && wanted.programs.aarch64.is_empty() {
         return Err(shadow::NoProgram.into());
     }
-    wanted.annotations.insert(marks::ROUTES.to_owned(), set.to_json());
+    let nobody = [(marks::ROUTES, set.to_json()), (marks::REF_COUNT, "0".to_owned())];
+    wanted.annotations.extend(nobody.map(|(key, value)| (key.to_owned(), value)));
     wanted.labels.extend(mark.cloned().unwrap_or_default());
     let said = |progress: Progress| debug!("{progress}");
     cluster.ensure_shadow(&wanted, &said).await.context("making the router")?;
@@ -109,20 +111,40 @@ fn container_ports(ports: &[ServedPort]) -> Vec<ShadowPort> {
     seen.into_values().collect()
 }
 
+/// What joins a router.
+pub(super) struct Joining {
+    pub(super) route: Route,
+    /// `key:value`; nothing when other rules were asked for.
+    pub(super) mark: Option<String>,
+}
+
 /// Adds a route, or replaces the one of the same name.
-pub(super) async fn join(cluster: &Cluster, service: &str, route: &Route) -> anyhow::Result<Router> {
+pub(super) async fn join(cluster: &Cluster, service: &str, joining: &Joining) -> anyhow::Result<Router> {
     for _ in 0..ROUNDS {
         let router = cluster.find_router(service).await?.context("the router pod is gone")?;
-        let mut set = read(&router)?;
-        keep_living(cluster, &mut set, &route.name).await?;
-        say_overlaps(&set, route);
-        set.routes.push(route.clone());
-        if change(cluster, &router, set).await? {
+        let has_joined = match read(&router)? {
+            Some(set) => join_ours(cluster, &router, set, &joining.route).await?,
+            None => older::join(cluster, service, &router, joining).await?,
+        };
+        if has_joined {
             info!("Router pod configuration done");
             return Ok(router);
         }
     }
     bail!("the router of service {service} is being changed by somebody else, please try again later")
+}
+
+async fn join_ours(
+    cluster: &Cluster,
+    router: &Router,
+    mut set: RuleSet,
+    route: &Route,
+) -> anyhow::Result<bool> {
+    let strangers = strangers(cluster, router, &set, &route.name).await?;
+    keep_living(cluster, &mut set, &route.name).await?;
+    say_overlaps(&set, route);
+    set.routes.push(route.clone());
+    change(cluster, router, set, strangers).await
 }
 
 /// What leaving has found.
@@ -146,19 +168,68 @@ pub(crate) async fn leave(
         let Some(router) = cluster.find_router(service).await? else {
             return put_back(cluster, service, mark).await;
         };
-        let mut set = read(&router)?;
-        keep_living(cluster, &mut set, route).await?;
-        if set.routes.is_empty() {
-            put_back(cluster, service, &router.mark).await?;
-            sleep(SETTLE).await; // nodes learn a moment later
-            cluster.remove_router(service).await?;
-            return Ok(Left::Last);
-        }
-        if change(cluster, &router, set).await? {
-            return Ok(Left::Others);
+        let left = match read(&router)? {
+            Some(set) => leave_ours(cluster, &router, set, route).await?,
+            None => leave_older(cluster, service, &router, route).await?,
+        };
+        match left {
+            Some(Left::Last) => return end(cluster, service, &router).await,
+            Some(Left::Others) => return Ok(Left::Others),
+            None => {}
         }
     }
     bail!("the router of service {service} is being changed by somebody else")
+}
+
+/// Nothing when somebody else has changed the router meanwhile.
+async fn leave_ours(
+    cluster: &Cluster,
+    router: &Router,
+    mut set: RuleSet,
+    route: &str,
+) -> anyhow::Result<Option<Left>> {
+    let strangers = strangers(cluster, router, &set, route).await?;
+    keep_living(cluster, &mut set, route).await?;
+    if set.routes.is_empty() && strangers == 0 {
+        return Ok(Some(Left::Last));
+    }
+    if set.routes.is_empty() {
+        info!("older clients mesh service {} still", set.service);
+    }
+    Ok(change(cluster, router, set, strangers).await?.then_some(Left::Others))
+}
+
+async fn leave_older(
+    cluster: &Cluster,
+    service: &str,
+    router: &Router,
+    route: &str,
+) -> anyhow::Result<Option<Left>> {
+    let mut living = cluster.living_versions(service).await?;
+    living.remove(route);
+    let known: BTreeSet<String> = router.joined.keys().cloned().collect();
+    if router.strangers(&known, &living) == 0 && known.is_disjoint(&living) {
+        return Ok(Some(Left::Last));
+    }
+    Ok(older::leave(cluster, service, router, route).await?.then_some(Left::Others))
+}
+
+/// How many older clients have joined beside those in the set, of whom one is `own`.
+async fn strangers(cluster: &Cluster, router: &Router, set: &RuleSet, own: &str) -> anyhow::Result<usize> {
+    let known: BTreeSet<String> = set.routes.iter().map(|route| route.name.clone()).collect();
+    if router.count <= known.len() {
+        return Ok(0);
+    }
+    let mut living = cluster.living_versions(&set.service).await?;
+    living.remove(own);
+    Ok(router.strangers(&known, &living))
+}
+
+async fn end(cluster: &Cluster, service: &str, router: &Router) -> anyhow::Result<Left> {
+    put_back(cluster, service, &router.mark).await?;
+    sleep(SETTLE).await; // nodes learn a moment later
+    cluster.remove_router(service).await?;
+    Ok(Left::Last)
 }
 
 async fn put_back(cluster: &Cluster, service: &str, mark: &BTreeMap<String, String>) -> anyhow::Result<Left> {
@@ -167,12 +238,11 @@ async fn put_back(cluster: &Cluster, service: &str, mark: &BTreeMap<String, Stri
     Ok(Left::Last)
 }
 
-fn read(router: &Router) -> anyhow::Result<RuleSet> {
-    let Some(routes) = &router.routes else {
-        bail!("router pod {} was made by an older ktctl, which can not be joined yet", router.name);
-    };
-    RuleSet::from_json(routes.as_bytes())
-        .with_context(|| format!("reading the routes of pod {}", router.name))
+/// Who gets what; nothing when an older client made the router.
+fn read(router: &Router) -> anyhow::Result<Option<RuleSet>> {
+    let Some(routes) = &router.routes else { return Ok(None) };
+    let set = RuleSet::from_json(routes.as_bytes());
+    set.map(Some).with_context(|| format!("reading the routes of pod {}", router.name))
 }
 
 /// Keeps the routes of those who live, but for the one called `own`.
@@ -197,9 +267,14 @@ fn say_overlaps(set: &RuleSet, route: &Route) {
 }
 
 /// Writes a changed set; false when somebody else was faster.
-async fn change(cluster: &Cluster, router: &Router, mut set: RuleSet) -> anyhow::Result<bool> {
+async fn change(
+    cluster: &Cluster,
+    router: &Router,
+    mut set: RuleSet,
+    strangers: usize,
+) -> anyhow::Result<bool> {
     set.generation += 1;
-    let count = set.routes.len();
+    let count = set.routes.len() + strangers;
     if !cluster.write_routes(router, &set.to_json(), count).await? {
         return Ok(false);
     }
