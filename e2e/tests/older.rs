@@ -65,7 +65,8 @@ fn a_living_mesh_says_so_when_an_older_client_puts_the_service_back() {
 
     let ended = mesh.wait(30);
     assert_eq!(ended.code, 1, "{}", ended.text);
-    let said = "Exit: mesh has stopped: somebody else has put service 'tomcat' back, nothing is meshed any more";
+    let said =
+        "Exit: mesh has stopped: somebody else has put service 'tomcat' back, nothing is meshed any more";
     assert!(ended.text.contains(said), "{}", ended.text);
     cluster.wait_for_answer(URL, DEMO, NODES);
     Snapshot::wait_until_as(&before, 30, || cluster.snapshot());
@@ -142,6 +143,17 @@ fn without_the_right_to_execute_we_do_not_join_the_router_of_an_older_client() {
     assert_eq!(old.count(), 1);
     get_these(&cluster, &[("VERSION: old", OLD), ("VERSION: mine", DEMO)]);
     Snapshot::wait_until_as(&meshed, 15, || cluster.snapshot());
+
+    // The right to `get` is enough: then commands go by WebSocket.
+    let rule = r#"[{"op": "add", "path": "/rules/-",
+        "value": {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get"]}}]"#;
+    cluster
+        .kubectl(&["patch", "role", "ktctl-all-commands-mini", "--type=json", "-p", rule])
+        .expect("patched");
+    let mut ours = mesh(&laptop, &["--expose", "8080", "--versionMark", "mine"]);
+    get_these(&cluster, &[("VERSION: old", OLD), ("VERSION: mine", LOCAL)]);
+    assert_eq!(ours.interrupt(20).code, 0);
+    get_these(&cluster, &[("VERSION: old", OLD), ("VERSION: mine", DEMO)]);
 }
 
 #[test]

@@ -10,9 +10,11 @@ const URL: &str = "http://tomcat:8080";
 /// How long a caller may get a wrong answer after a step: a shadow waits 15 s for its laptop.
 const SETTLES: Duration = Duration::from_secs(30);
 
+// KT_SEED takes another walk.
 #[test]
 fn three_developers_who_come_and_go_at_random_leave_the_service_as_it_was() {
-    let (seed, steps) = if long() { (7, 200) } else { (1, 20) };
+    let (seed, steps) = if long() { (7, 200) } else { (824, 20) };
+    let seed = std::env::var("KT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(seed);
     let cluster = Cluster::new("walk");
     let Some(mut walk) = Walk::begin(&cluster, seed) else {
         return skip("walk", "the test bed has no three kinds of laptops");
@@ -104,8 +106,8 @@ impl<'a> Walk<'a> {
             (_, 1..=2) => Deed::Clean,
             (None, 3..=13) => Deed::Join(Role::Meshes),
             (None, _) => Deed::Join(Role::Exchanges),
-            (Some(_), 3..=6) => Deed::Kill,
-            (Some(_), 7..=9) => Deed::Cut,
+            (Some(_), 3..=5) => Deed::Kill,
+            (Some(_), 6..=10) => Deed::Cut,
             (Some(_), _) => Deed::Leave,
         };
         Step(who, deed)
