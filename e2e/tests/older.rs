@@ -164,6 +164,9 @@ fn what_an_older_client_has_left_is_recovered() {
 
     old.make_exchange();
     cluster.wait_for_answer(URL, OLD, NODES);
+    let refused = laptop.ktctl(&["exchange", "tomcat", "--expose", "8080", "--skipPortChecking"]).wait(30);
+    let text = "service 'tomcat' is already exchanging by another user (veteran), cannot apply exchange";
+    assert!(refused.code == 1 && refused.text.contains(text), "{}", refused.text);
     let recovered = laptop.ktctl(&["recover", "tomcat"]).wait(30);
     assert_eq!(recovered.code, 0, "{}", recovered.text);
     cluster.wait_for_answer(URL, DEMO, NODES);

@@ -168,6 +168,95 @@ fn a_team_connects_exchanges_and_meshes_at_once_and_each_ends_by_itself() {
     Snapshot::wait_until_as(&in_cluster, 15, || cluster.snapshot());
 }
 
+#[test]
+fn two_who_mesh_at_the_same_moment_both_get_in_and_both_get_out() {
+    let Some((cluster, one, two)) = bed("moment") else { return };
+    let before = cluster.snapshot();
+    let _locals = [one.serve(8080, ONE), two.serve(8080, TWO)];
+
+    for _ in 0..2 {
+        let mut both = [(&one, "one"), (&two, "two")].map(|(laptop, mark)| {
+            laptop.ktctl(&["mesh", "tomcat", "--expose", "8080", "--versionMark", mark])
+        });
+        for run in &mut both {
+            run.wait_for("Now you can", 45);
+        }
+        get_these(&cluster, &[("VERSION: one", ONE), ("VERSION: two", TWO)]);
+        for run in &mut both {
+            run.signal("INT");
+        }
+        for mut run in both {
+            let ended = run.wait(30);
+            assert_eq!(ended.code, 0, "{}", ended.text);
+        }
+        cluster.wait_for_answer(URL, DEMO, NODES);
+        Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_while_it_holds_the_lock_does_not_keep_its_user_out() {
+    let cluster = Cluster::new("lockdead");
+    let one = Laptop::lease(&cluster);
+    let before = cluster.snapshot();
+    let _local = one.serve(8080, ONE);
+
+    for line in [&["mesh", "--versionMark", "mine"][..], &["exchange"]] {
+        let line = [line, &["tomcat", "--expose", "8080"]].concat();
+        kill_while_it_is_locked(&one, &line);
+
+        let mut next = one.ktctl(&line);
+
+        next.wait_for("Now ", 20);
+        assert!(!next.text().contains("waiting for lock"), "{}", next.text());
+        assert_eq!(next.interrupt(20).code, 0);
+        Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
+    }
+}
+
+#[test]
+fn others_learn_who_holds_the_lock_and_what_to_do_if_that_run_is_dead() {
+    let Some((cluster, one, two)) = bed("lockheld") else { return };
+    let before = cluster.snapshot();
+    let _locals = [one.serve(8080, ONE), two.serve(8080, TWO)];
+    let line = ["exchange", "tomcat", "--expose", "8080"];
+    kill_while_it_is_locked(&one, &line);
+
+    let refused = two.ktctl(&line).wait(60);
+
+    assert_eq!(refused.code, 1, "{}", refused.text);
+    let waiting = "Another user is occupying service tomcat, waiting for lock ...";
+    for part in [
+        &format!("{waiting} ({}@", one.user()),
+        "Exit: failed to obtain kt lock of service tomcat, please try again later",
+        "if that run is dead, `ktctl recover tomcat` takes it away",
+    ] {
+        assert!(refused.text.contains(part), "{part} is not in: {}", refused.text);
+    }
+    assert_eq!(two.ktctl(&["recover", "tomcat"]).wait(20).code, 0);
+    let mut second = exchange(&two, &["tomcat", "--expose", "8080"]);
+    assert_eq!(second.interrupt(15).code, 0);
+    // The shadow of the killed run goes with the next start there.
+    let mut next = one.ktctl(&["connect", "--disableTunDevice"]);
+    next.wait_for("Cleaned up after exchange", 20);
+    assert_eq!(next.interrupt(15).code, 0);
+    Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
+}
+
+/// Kills a run as soon as it has locked the service.
+fn kill_while_it_is_locked(laptop: &Laptop, line: &[&str]) {
+    let mut killed = laptop.ktctl(line);
+    killed.wait_for("Service tomcat locked", 20);
+    kill9_all(laptop);
+}
+
+/// As when the battery is taken out.
+fn kill9_all(laptop: &Laptop) {
+    for process in laptop.processes("ktctl") {
+        laptop.kill9(&process);
+    }
+}
+
 /// A second service before the same pods.
 const SHOP: &str = "http://shop:8080";
 

@@ -61,8 +61,8 @@ fn advice(error: &anyhow::Error) -> Option<String> {
     if let Some(preview) = find::<preview::Error>(error).and_then(of_preview) {
         return Some(preview);
     }
-    if let Some(occupied) = occupied(error).and_then(of_occupied) {
-        return Some(occupied);
+    if let Some(redirect) = redirect(error).and_then(of_redirect) {
+        return Some(redirect);
     }
     if let Some(access::Error::NoSuchContext(_)) = find(error) {
         return Some("`kubectl config get-contexts` lists them".into());
@@ -141,13 +141,22 @@ fn of_preview(error: &preview::Error) -> Option<String> {
     })
 }
 
-fn occupied(error: &anyhow::Error) -> Option<&Occupied> {
-    let redirect = match find::<mesh::Error>(error) {
-        Some(mesh::Error::Redirect(redirect)) => redirect,
-        _ => find::<redirect::Error>(error)?,
-    };
-    match redirect {
-        redirect::Error::Occupied(occupied) => Some(occupied),
+fn redirect(error: &anyhow::Error) -> Option<&redirect::Error> {
+    match find::<mesh::Error>(error) {
+        Some(mesh::Error::Redirect(redirect)) => Some(redirect),
+        _ => find(error),
+    }
+}
+
+fn of_redirect(error: &redirect::Error) -> Option<String> {
+    match error {
+        redirect::Error::Occupied(occupied) => of_occupied(occupied),
+        redirect::Error::Locked { service, wait } => {
+            let owner = wait.owner.as_deref().unwrap_or("an older ktctl");
+            Some(format!(
+                "{owner} holds the lock; if that run is dead, `ktctl recover {service}` takes it away"
+            ))
+        }
         _ => None,
     }
 }

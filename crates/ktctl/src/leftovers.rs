@@ -93,6 +93,9 @@ async fn undo(status: &Status) -> anyhow::Result<()> {
     if let Some((service, ours)) = &status.previewed {
         cluster.remove_preview(service, ours).await?;
     }
+    if let Some((service, owner)) = &status.locked_service {
+        cluster.unlock_held(service, owner).await?;
+    }
     for name in &status.shadows {
         cluster.delete_shadow(name).await.with_context(|| format!("deleting shadow pod {name}"))?;
     }

@@ -32,7 +32,7 @@ use crate::failure::Usage;
 use crate::inbound::{self, Inbound};
 use crate::mesh::mark::Mark;
 use crate::mesh::router::Joining;
-use crate::run::{Journal, Journals, Run};
+use crate::run::{Journal, Journals, Run, Status};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
 use crate::{cleanup, heartbeat, leftovers, report};
@@ -145,6 +145,7 @@ async fn start(
     }
     let service = target.service.clone();
     let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
+    journal.note_service_lock(&service, &owner.to_string());
     made.lock = Some(cluster.lock(&service, &owner, &|wait| info!("{wait}")).await?);
     info!("Service {service} locked");
     cluster.check_meshable(&service).await?;
@@ -185,6 +186,7 @@ async fn start(
     let present = router::join(&cluster, &service, &joining).await?;
     if let Some(lock) = made.lock.take() {
         cluster.unlock(&lock).await?;
+        journal.forget_service_lock();
         info!("Service {service} unlocked");
     }
     let beaten = beaten(own, &redirected, &present);
@@ -323,7 +325,7 @@ async fn undo(run: &mut Run, made: Made) -> bool {
     let Some((cluster, journal)) = made.cluster else { return true };
     made.guards.stop().await;
     let status = journal.status();
-    let leave = leave(&cluster, status.meshed.as_ref(), status.joined.as_ref(), made.lock);
+    let leave = leave(&cluster, &status, made.lock);
     let has_left = cleanup::in_cluster(run, &journal, leave).await;
     if let (Some(inbound), true) = (made.inbound, has_left) {
         tokio::select! {
@@ -349,16 +351,11 @@ async fn undo(run: &mut Run, made: Made) -> bool {
     cleanup::in_cluster(run, &journal, remove).await
 }
 
-async fn leave(
-    cluster: &Cluster,
-    meshed: Option<&crate::run::Meshed>,
-    joined: Option<&manual::Joined>,
-    lock: Option<Lock>,
-) -> anyhow::Result<()> {
-    if let Some(joined) = joined {
+async fn leave(cluster: &Cluster, status: &Status, lock: Option<Lock>) -> anyhow::Result<()> {
+    if let Some(joined) = &status.joined {
         manual::leave(cluster, joined).await?;
     }
-    if let Some(meshed) = meshed {
+    if let Some(meshed) = &status.meshed {
         let lock = match lock {
             Some(lock) => lock,
             None => {
@@ -371,8 +368,8 @@ async fn leave(
         left?;
         return Ok(());
     }
-    if let Some(lock) = lock {
-        cluster.unlock(&lock).await?;
+    if let Some((service, owner)) = &status.locked_service {
+        cluster.unlock_held(service, owner).await?;
     }
     Ok(())
 }
