@@ -54,8 +54,9 @@ pub fn load_program_as(program: &str, image: &str) -> bool {
     }
     let archive = checkout().join(format!("target/{program}-{}.tar", std::process::id()));
     let (built, path) = (built.display().to_string(), archive.display().to_string());
-    let entry = format!("/{program}");
-    let build = ["build-image", "--user", "65532", image, &path, &built, "--", &entry];
+    let entry = if program == "router" { "/usr/sbin/router" } else { "/shadow" };
+    let file = format!("{built}:{entry}");
+    let build = ["build-image", "--user", "65532", image, &path, &file, "--", entry];
     for args in [&build[..], &["load-image", &path]] {
         assert!(testbed(args).status().expect("run the test bed").success(), "{args:?}");
     }

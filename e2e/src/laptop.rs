@@ -1,5 +1,6 @@
 //! A developer's laptop: programs run on it by its user, with `sudo` or without.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::lease::{Lease, lease};
@@ -166,6 +167,27 @@ impl Laptop {
         Running::start(bed::testbed(&[&["link", self.name()], how].concat())).wait(PATIENCE).ok();
     }
 
+    /// Cuts the connection that carries the flows, as a proxy that restarts does. It is the one that
+    /// never rests: others, such as those that watch, say nothing and so learn nothing.
+    ///
+    /// # Panics
+    /// When there is none, or when it outlives 10 s without an answer.
+    pub fn cut_carrier(&self) {
+        let before = self.carriers();
+        assert!(!before.is_empty(), "there is something to cut");
+        let _cut = Cut::new(self);
+        wait_until("the carrier is cut", Duration::from_secs(10), || {
+            (!before.is_subset(&self.carriers())).then_some(())
+        });
+    }
+
+    /// The connections to the API server, by their ports here.
+    fn carriers(&self) -> HashSet<String> {
+        let sockets = self.root(&["ss", "-Htn", "state", "established", "dport", "=", ":6443"]).ok();
+        let port = |line: &str| Some(line.split_whitespace().nth(2)?.rsplit(':').next()?.to_owned());
+        sockets.lines().filter_map(port).collect()
+    }
+
     /// A picture of all that `ktctl` may change here.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of_laptop(self)
@@ -196,6 +218,24 @@ impl Laptop {
 
     fn exec(&self, at: &str, command: &[&str]) -> std::process::Command {
         bed::testbed(&[&["exec", at], command].concat())
+    }
+}
+
+/// Resets what the laptop sends to the API server, until dropped.
+struct Cut<'a>(&'a Laptop);
+
+impl<'a> Cut<'a> {
+    fn new(laptop: &'a Laptop) -> Self {
+        let rules = "add table inet cut { chain out { type filter hook output priority 0; \
+                     tcp dport 6443 reject with tcp reset; }; }";
+        laptop.root(&["nft", rules]).ok();
+        Self(laptop)
+    }
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        self.0.root(&["nft", "delete table inet cut"]);
     }
 }
 

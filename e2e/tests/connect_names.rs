@@ -116,7 +116,11 @@ fn names_are_found_again_when_a_program_has_rewritten_resolv_conf() {
     assert!(laptop.get(&url).ok().contains(DEMO));
     assert!(laptop.run(&["getent", "ahostsv4", "gitlab.corp.example"]).ok().contains("STREAM"));
     assert_eq!(connect.interrupt(15).code, 0);
-    assert_eq!(laptop.root(&["cat", "/etc/resolv.conf"]).ok(), rewritten.trim_end(), "as the program wrote it");
+    assert_eq!(
+        laptop.root(&["cat", "/etc/resolv.conf"]).ok(),
+        rewritten.trim_end(),
+        "as the program wrote it"
+    );
     laptop.root(&["sh", "-c", &format!("printf '%s\\n' '{before}' > /etc/resolv.conf")]).ok();
 }
 

@@ -235,28 +235,6 @@ fn several_users_mesh_one_service_and_the_last_puts_it_back() {
     Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
 }
 
-#[test]
-fn a_service_is_either_exchanged_or_meshed() {
-    let (cluster, one) = bed("either");
-    let Some(two) = another_laptop("either", &cluster) else { return };
-    let _local = one.serve(8080, LOCAL);
-    let _other = two.serve(8080, OTHER);
-
-    let mut meshed = mesh(&one, &["tomcat", "--expose", "8080", "--versionMark", "one"]);
-    let refused = two.ktctl(&["exchange", "tomcat", "--expose", "8080"]).wait(20);
-    assert_eq!(refused.code, 1, "{}", refused.text);
-    let text = "another user is meshing service 'tomcat', cannot apply exchange";
-    assert!(refused.text.contains(text), "{}", refused.text);
-    assert_eq!(meshed.interrupt(20).code, 0);
-
-    let mut exchange = two.ktctl(&["exchange", "tomcat", "--expose", "8080"]);
-    exchange.wait_for("will be redirected to local", 30);
-    let refused = one.ktctl(&["mesh", "tomcat", "--expose", "8080"]).wait(20);
-    assert_eq!(refused.code, 1, "{}", refused.text);
-    let text = format!("another user ({}) is exchanging service 'tomcat', cannot apply mesh", two.user());
-    assert!(refused.text.contains(&text), "{}", refused.text);
-}
-
 // covers: 7-26
 #[test]
 fn a_service_that_is_applied_anew_is_meshed_again() {

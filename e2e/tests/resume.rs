@@ -1,45 +1,8 @@
 //! Flows outlive the connection that carries them.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use e2e::{Cluster, Conversation, Laptop, long, wait_until};
-
-/// The connections to the API server, by their ports on the laptop.
-fn carriers(laptop: &Laptop) -> HashSet<String> {
-    let sockets = laptop.root(&["ss", "-Htn", "state", "established", "dport", "=", ":6443"]).ok();
-    let port = |line: &str| Some(line.split_whitespace().nth(2)?.rsplit(':').next()?.to_owned());
-    sockets.lines().filter_map(port).collect()
-}
-
-/// Resets what the laptop sends to the API server, as a proxy that restarts does; until dropped.
-struct Cut<'a>(&'a Laptop);
-
-impl<'a> Cut<'a> {
-    fn new(laptop: &'a Laptop) -> Self {
-        let rules = "add table inet cut { chain out { type filter hook output priority 0; \
-                     tcp dport 6443 reject with tcp reset; }; }";
-        laptop.root(&["nft", rules]).ok();
-        Self(laptop)
-    }
-}
-
-impl Drop for Cut<'_> {
-    fn drop(&mut self) {
-        self.0.root(&["nft", "delete table inet cut"]);
-    }
-}
-
-/// Cuts the connection that carries the flows. It is the one that never rests: others, such as those
-/// that watch, say nothing and so learn nothing.
-fn cut(laptop: &Laptop) {
-    let before = carriers(laptop);
-    assert!(!before.is_empty(), "there is something to cut");
-    let _cut = Cut::new(laptop);
-    wait_until("the carrier is cut", Duration::from_secs(10), || {
-        (!before.is_subset(&carriers(laptop))).then_some(())
-    });
-}
 
 #[test]
 fn a_download_and_a_conversation_go_on_however_often_their_carrier_is_cut() {
@@ -56,7 +19,7 @@ fn a_download_and_a_conversation_go_on_however_often_their_carrier_is_cut() {
         laptop.start(&["curl", "-sS", "--limit-rate", &rate, "-o", "/dev/null", "-w", print, &url]);
 
     for _ in 0..cuts {
-        cut(&laptop);
+        laptop.cut_carrier();
         talk.goes_on(20);
     }
     let downloaded = download.wait(600);

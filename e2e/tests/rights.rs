@@ -136,6 +136,50 @@ fn a_guest_who_may_only_look_sees_who_does_what_and_is_told_what_he_may_not() {
     assert!(refused.text.contains("right to create"), "{}", refused.text);
 }
 
+#[test]
+fn what_can_not_be_undone_when_all_rights_are_taken_away_is_named_with_its_commands() {
+    let cluster = Cluster::new("revoked");
+    let full = cluster.object(ROLE).expect("the role is there");
+    let laptop = Laptop::lease(&cluster);
+    let (on_laptop, in_cluster) = (laptop.snapshot(), cluster.snapshot());
+    let local = laptop.serve(8080, LOCAL);
+    let mut exchange = laptop.ktctl(&["exchange", "tomcat", "--expose", "8080"]);
+    exchange.wait_for("will be redirected to local", 30);
+
+    patch(&cluster, &[]);
+    wait_until_gone(&cluster, "patch", "services");
+    cluster.wait_for_answer("http://tomcat:8080", LOCAL, 6);
+    let ended = exchange.interrupt(25);
+
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    let shadow =
+        cluster.kubectl(&["get", "pods", "-l", "kt-role=shadow-exchange", "-o", "name"]).expect("a name");
+    let shadow = shadow.trim().trim_start_matches("pod/");
+    let namespace = cluster.namespace();
+    for part in [
+        "Cleaning up in the cluster is not complete: ",
+        "cannot get resource \"services\"",
+        &format!(">> put the service back by: ktctl -n {namespace} recover tomcat"),
+        &format!(">> remove what remains by: kubectl -n {namespace} delete pod/{shadow} configmap/{shadow}"),
+        "Exit: not everything could be undone, as said above",
+    ] {
+        assert!(ended.text.contains(part), "{part} is not in: {}", ended.text);
+    }
+    drop(local);
+    // The run's journal stays: the next start on this laptop does the rest.
+    laptop.snapshot().without(&["kt folders"]).assert_as(&on_laptop.without(&["kt folders"]));
+    cluster.wait_for_answer("http://tomcat:8080", DEMO, 20);
+    put_back(&cluster, &full);
+    wait_until("the right is back", Duration::from_secs(5), || {
+        cluster.kubectl(&["auth", "can-i", "patch", "services", "--as=developer"]).ok()
+    });
+    let mut next = laptop.ktctl(&["connect", "--disableTunDevice"]);
+    next.wait_for("Cleaned up after exchange", 20);
+    assert_eq!(next.interrupt(15).code, 0);
+    laptop.snapshot().assert_as(&on_laptop);
+    Snapshot::wait_until_as(&in_cluster, 15, || cluster.snapshot());
+}
+
 /// A command, and how to see that it does its work.
 struct Line {
     args: &'static [&'static str],
@@ -296,6 +340,10 @@ fn take_away(cluster: &Cluster, full: &Value, resource: &str, verb: &str) {
         }
     }
     patch(cluster, &changed);
+    wait_until_gone(cluster, verb, resource);
+}
+
+fn wait_until_gone(cluster: &Cluster, verb: &str, resource: &str) {
     let (plain, sub) = resource.split_once('/').unwrap_or((resource, ""));
     let sub = format!("--subresource={sub}");
     wait_until("the right is gone", Duration::from_secs(5), || {

@@ -36,6 +36,9 @@ pub const EXPOSE: &str = "kt-expose";
 pub const VERSION_MARK: &str = "kt-version-mark";
 /// Annotation of a router: who gets what, as the router reads it.
 pub const ROUTES: &str = "kt-routes";
+/// Annotation of a router that an older client made: who of us has joined it, as JSON of version and
+/// mark. It changes together with [`REF_COUNT`], so that nobody is counted twice.
+pub const JOINED: &str = "kt-joined";
 /// Annotation: version of the client which made the object.
 pub const CLIENT_VERSION: &str = "kt-client-version";
 

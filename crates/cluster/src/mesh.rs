@@ -4,13 +4,13 @@
 //! laptops read. It changes by patches that name the version they are for, so of two laptops that
 //! change it at the same time one has to look again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use crate::Cluster;
@@ -65,6 +65,11 @@ pub struct Router {
     pub mark: BTreeMap<String, String>,
     /// Who gets what; nothing when it is not one of ours.
     pub routes: Option<String>,
+    /// How many have joined, older clients too.
+    pub count: usize,
+    /// Who of us has joined a router that is not one of ours: names and marks of versions.
+    pub joined: BTreeMap<String, String>,
+    carried: bool,
     version: Option<String>,
 }
 
@@ -72,17 +77,29 @@ impl Router {
     /// What its users keep alive.
     pub fn objects(&self) -> Vec<ObjectRef> {
         let pod = ObjectRef::new(Kind::Pod, &self.name, &self.uid);
-        vec![pod, ObjectRef::new(Kind::ConfigMap, &self.name, "")]
+        let program = self.carried.then(|| ObjectRef::new(Kind::ConfigMap, &self.name, ""));
+        [pod].into_iter().chain(program).collect()
+    }
+
+    /// How many have joined of whom nothing is known but their living versions. `known` are those of
+    /// whom more is known; they are counted, too.
+    pub fn strangers(&self, known: &BTreeSet<String>, living: &BTreeSet<String>) -> usize {
+        self.count.saturating_sub(known.len()).min(living.difference(known).count())
     }
 
     fn read(pod: &Pod) -> Router {
         let mut mark = pod.labels().clone();
         mark.retain(|key, _| key == marks::ROLE || key == marks::TARGET);
+        let annotation = |key| pod.annotations().get(key);
+        let joined = annotation(marks::JOINED).and_then(|text| serde_json::from_str(text).ok());
         Router {
             name: pod.name_any(),
             uid: pod.uid().unwrap_or_default(),
             mark,
-            routes: pod.annotations().get(marks::ROUTES).cloned(),
+            routes: annotation(marks::ROUTES).cloned(),
+            count: annotation(marks::REF_COUNT).and_then(|count| count.parse().ok()).unwrap_or_default(),
+            joined: joined.unwrap_or_default(),
+            carried: is_carried(pod),
             version: pod.resource_version(),
         }
     }
@@ -132,9 +149,8 @@ impl Cluster {
             true => "please retry or use '--versionMark' parameter to spcify an uniq one",
             false => "please specify a different version mark",
         };
-        let stale = i64::try_from(self.settings().stale.as_secs()).unwrap_or(i64::MAX);
-        let lives = heartbeat::read(there.annotations()).is_none_or(|beat| self.time() - beat <= stale);
-        if lives || there.labels().get(marks::CONTROL_BY).map(String::as_str) != Some(marks::KT) {
+        if self.lives(&there) || there.labels().get(marks::CONTROL_BY).map(String::as_str) != Some(marks::KT)
+        {
             let (service, mark) = (service.to_owned(), mark.to_owned());
             return Err(Error::Taken { service, mark, advice });
         }
@@ -149,8 +165,8 @@ impl Cluster {
     pub async fn find_router(&self, service: &str) -> Result<Option<Router>, Error> {
         let name = names::router(service);
         let Some(pod) = self.pod_if_any(&name).await? else { return Ok(None) };
-        let stale = i64::try_from(self.settings().stale.as_secs()).unwrap_or(i64::MAX);
-        let dead = heartbeat::read(pod.annotations()).is_some_and(|beat| self.time() - beat > stale);
+        // Who made it may have left, and of older clients only that one keeps it alive.
+        let dead = !self.lives(&pod) && self.living_versions(service).await?.is_empty();
         if pod.metadata.deletion_timestamp.is_none() && !dead {
             return Ok(Some(Router::read(&pod)));
         }
@@ -169,7 +185,22 @@ impl Cluster {
     /// Writes who gets what, and how many there are; false when somebody else has changed it since
     /// the router was read.
     pub async fn write_routes(&self, router: &Router, routes: &str, count: usize) -> Result<bool, Error> {
-        let annotations = json!({marks::ROUTES: routes, marks::REF_COUNT: count.to_string()});
+        self.write_router(router, &json!({marks::ROUTES: routes, marks::REF_COUNT: count.to_string()})).await
+    }
+
+    /// Writes who of us has joined a router that is not one of ours, and how many there are; false
+    /// when somebody else has changed it since the router was read.
+    pub async fn write_joined(
+        &self,
+        router: &Router,
+        joined: &BTreeMap<String, String>,
+        count: usize,
+    ) -> Result<bool, Error> {
+        let joined = (!joined.is_empty()).then(|| json!(joined).to_string());
+        self.write_router(router, &json!({marks::JOINED: joined, marks::REF_COUNT: count.to_string()})).await
+    }
+
+    async fn write_router(&self, router: &Router, annotations: &Value) -> Result<bool, Error> {
         let patch = json!({"metadata": {
             "uid": router.uid, "resourceVersion": router.version, "annotations": annotations,
         }});
@@ -205,11 +236,7 @@ impl Cluster {
     pub async fn is_version_alive(&self, name: &str) -> Result<bool, Error> {
         let services: Api<Service> = self.objects();
         let there = services.get_opt(name).await.map_err(api("reading service", name))?;
-        let stale = i64::try_from(self.settings().stale.as_secs()).unwrap_or(i64::MAX);
-        let lives = |there: &Service| {
-            heartbeat::read(there.annotations()).is_none_or(|beat| self.time() - beat <= stale)
-        };
-        Ok(there.as_ref().is_some_and(lives))
+        Ok(there.is_some_and(|there| self.lives(&there)))
     }
 
     /// Leads the Service to the router, unless it does already.
@@ -238,6 +265,23 @@ impl Cluster {
         patched.map(drop).map_err(api("changing pod", name))
     }
 
+    /// The versions of a Service whose makers live, older clients too.
+    pub async fn living_versions(&self, service: &str) -> Result<BTreeSet<String>, Error> {
+        let services: Api<Service> = self.objects();
+        let ours = ListParams::default().labels(&format!("{}={}", marks::CONTROL_BY, marks::KT));
+        let listed = services.list(&ours).await.map_err(api("listing the versions of service", service))?;
+        let prefix = names::mesh_prefix(service);
+        let versions =
+            listed.iter().filter(|there| there.name_any().starts_with(&prefix) && self.lives(*there));
+        Ok(versions.map(ResourceExt::name_any).collect())
+    }
+
+    /// Is the heartbeat of an object young enough?
+    fn lives(&self, object: &impl ResourceExt) -> bool {
+        let stale = i64::try_from(self.settings().stale.as_secs()).unwrap_or(i64::MAX);
+        heartbeat::read(object.annotations()).is_none_or(|beat| self.time() - beat <= stale)
+    }
+
     async fn pod_if_any(&self, name: &str) -> Result<Option<Pod>, Error> {
         let pods: Api<Pod> = self.objects();
         pods.get_opt(name).await.map_err(api("reading pod", name))
@@ -254,6 +298,12 @@ impl Cluster {
     }
 }
 
+/// Does the pod run a program out of the config map of its own name?
+fn is_carried(pod: &Pod) -> bool {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.filter_map(|volume| volume.config_map.as_ref()).any(|map| map.name == pod.name_any())
+}
+
 fn api(deed: &'static str, name: &str) -> impl FnOnce(kube::Error) -> Error {
     let name = name.to_owned();
     move |source| Error::Api { deed, name, source: source.into() }
@@ -261,4 +311,39 @@ fn api(deed: &'static str, name: &str) -> impl FnOnce(kube::Error) -> Error {
 
 fn refused(deed: &'static str, name: &str, source: ApiError) -> Error {
     Error::Api { deed, name: name.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
+        names.map(String::from).into()
+    }
+
+    fn counted(count: &str) -> Router {
+        let pod = json!({"metadata": {"name": "r", "annotations": {"kt-ref-count": count}}});
+        Router::read(&serde_json::from_value(pod).unwrap())
+    }
+
+    #[test]
+    fn strangers_are_those_who_are_counted_and_live() {
+        let known = names(["a", "b"]);
+
+        assert_eq!(counted("3").strangers(&known, &names(["a", "b", "old"])), 1);
+        // It was counted, and was killed.
+        assert_eq!(counted("3").strangers(&known, &names(["a", "b"])), 0);
+        // It has left, and its Service is on its way out.
+        assert_eq!(counted("2").strangers(&known, &names(["a", "b", "old"])), 0);
+        assert_eq!(counted("what").strangers(&known, &names(["old"])), 0);
+    }
+
+    #[test]
+    fn only_a_router_with_its_program_in_a_config_map_has_one_to_keep_alive() {
+        let pod = json!({"metadata": {"name": "r"}, "spec": {"containers": [],
+            "volumes": [{"name": "program", "configMap": {"name": "r"}}]}});
+        let carried = Router::read(&serde_json::from_value(pod).unwrap());
+
+        assert_eq!((carried.objects().len(), counted("1").objects().len()), (2, 1));
+    }
 }

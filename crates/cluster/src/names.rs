@@ -22,6 +22,11 @@ pub fn mesh_shadow(service: &str, mark: &str) -> String {
     with_suffix(service, &format!("-kt-mesh-{}", legal(mark)))
 }
 
+/// What the names of all versions of `service` begin with; those of very long services do not.
+pub fn mesh_prefix(service: &str) -> String {
+    format!("{service}-kt-mesh-")
+}
+
 /// Name of the shadow behind the new Service `service`.
 pub fn preview_shadow(service: &str) -> String {
     with_suffix(service, &format!("-kt-{}", random_letters(5)))

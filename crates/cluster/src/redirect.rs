@@ -11,7 +11,7 @@ pub(crate) mod lock;
 mod record;
 mod stuntman;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{ListParams, Patch, PatchParams};
@@ -30,6 +30,7 @@ pub(crate) use self::stuntman::stand_in;
 use self::check::Standing;
 use crate::Cluster;
 use crate::api::ApiError;
+use crate::marks::{self, Role};
 use crate::target::selector_text;
 
 /// How often a change is tried again when somebody else changes the Service at the same time.
@@ -230,7 +231,23 @@ impl Cluster {
             true => self.pods_selected(&selector, &service.name_any()).await?,
             false => Vec::new(),
         };
-        Ok(check::check(service, &pods, self.time(), self.settings().stale)?)
+        match check::check(service, &pods, self.time(), self.settings().stale) {
+            Err(Occupied::Meshed { service, .. }) => {
+                let users = self.meshing_users(&service).await;
+                Err(Occupied::Meshed { service, users }.into())
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Who meshes a Service, by the shadows of its versions; nobody when they can not be read.
+    async fn meshing_users(&self, service: &str) -> Vec<String> {
+        let mark = [(marks::ROLE.to_owned(), Role::Mesh.label().to_owned())].into();
+        let pods = self.pods_selected(&mark, service).await.unwrap_or_default();
+        let prefix = crate::names::mesh_prefix(service);
+        let shadows = pods.iter().filter(|pod| pod.name_any().starts_with(&prefix));
+        let users = shadows.filter_map(|pod| pod.annotations().get(marks::USER).cloned());
+        users.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     async fn pods_selected(

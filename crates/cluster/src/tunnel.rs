@@ -3,10 +3,13 @@
 //! Two dialects lead there, SPDY/3.1 and WebSocket; roles and proxies in between decide which of
 //! them works. kube's client does the upgrade (`upgrade`), the rest is ours: one `pump` for both,
 //! with the `spdy` or `websocket` framing. No task and no channel: whoever polls does the work.
+//!
+//! The same ways lead to what a command in a pod says ([`Cluster::execute`]).
 
 mod pump;
 mod spdy;
 mod upgrade;
+mod way;
 mod websocket;
 
 use std::io;
@@ -16,11 +19,12 @@ use std::task::{Context, Poll};
 
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use self::pump::Pump;
 use self::spdy::Spdy;
 pub(crate) use self::upgrade::base64;
+use self::way::Way;
 use self::websocket::WebSocket;
 use crate::Cluster;
 use crate::api::{ApiError, Right};
@@ -72,7 +76,7 @@ pub enum Error {
         right: Right,
     },
     /// The API server, or something before it, does not speak the dialect.
-    #[error("port-forward to pod {pod} was refused: {message}")]
+    #[error("the way to pod {pod} was refused: {message}")]
     Refused {
         /// Name of the pod.
         pod: String,
@@ -80,15 +84,23 @@ pub enum Error {
         message: String,
     },
     /// It took too long.
-    #[error("port-forward to pod {pod} was not ready within {seconds} s")]
+    #[error("the way to pod {pod} was not ready within {seconds} s")]
     TimedOut {
         /// Name of the pod.
         pod: String,
         /// The limit.
         seconds: u64,
     },
+    /// The command has failed, or what it says broke off.
+    #[error("the command in pod {pod} failed: {message}")]
+    Command {
+        /// Name of the pod.
+        pod: String,
+        /// The node's words.
+        message: String,
+    },
     /// The API server could not be asked.
-    #[error("port-forward to pod {pod}")]
+    #[error("opening a way to pod {pod}")]
     Api {
         /// Name of the pod.
         pod: String,
@@ -120,39 +132,55 @@ impl Cluster {
     /// Takes the dialect that worked last, else SPDY, and the other one when the first is refused.
     /// Cancel safety: may be dropped at any time; the connection goes with it.
     pub async fn port_forward(&self, pod: &str, port: u16) -> Result<Forward, Error> {
-        self.within_limit(pod, self.forward_by_any(pod, port)).await
+        self.within_limit(pod, self.open_by_any(pod, &Way::Port(port))).await
     }
 
     /// The same in one dialect only.
     pub async fn port_forward_by(&self, dialect: Dialect, pod: &str, port: u16) -> Result<Forward, Error> {
-        self.within_limit(pod, self.forward_by(dialect, pod, port)).await
+        self.within_limit(pod, self.open_by(dialect, pod, &Way::Port(port))).await
     }
 
-    async fn within_limit(
+    /// Runs a command in a container, and returns what it has said on stderr. Needs a right on
+    /// `pods/exec`, which our own pods never ask for. A command that fails is an error.
+    ///
+    /// Cancel safety: dropped half-way, the command may have run or not.
+    pub async fn execute(&self, pod: &str, container: &str, words: &[&str]) -> Result<String, Error> {
+        let way = Way::Command { container, words };
+        let broken = |error: io::Error| Error::Command { pod: pod.to_owned(), message: error.to_string() };
+        let said = async {
+            let mut stream = self.open_by_any(pod, &way).await?;
+            let mut said = Vec::new();
+            stream.read_to_end(&mut said).await.map_err(broken)?;
+            Ok(String::from_utf8_lossy(&said).into_owned())
+        };
+        self.within_limit(pod, said).await
+    }
+
+    async fn within_limit<T>(
         &self,
         pod: &str,
-        opening: impl Future<Output = Result<Forward, Error>>,
-    ) -> Result<Forward, Error> {
+        opening: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         let limit = self.settings().port_forward;
         let timed_out = Error::TimedOut { pod: pod.to_owned(), seconds: limit.as_secs() };
         tokio::time::timeout(limit, opening).await.unwrap_or(Err(timed_out))
     }
 
-    async fn forward_by_any(&self, pod: &str, port: u16) -> Result<Forward, Error> {
+    async fn open_by_any(&self, pod: &str, way: &Way<'_>) -> Result<Forward, Error> {
         let first = self.dialect().first();
-        match self.forward_by(first, pod, port).await {
+        match self.open_by(first, pod, way).await {
             Err(refusal @ (Error::Forbidden { .. } | Error::Refused { .. })) => {
                 tracing::debug!(%refusal, dialect = ?first, "trying the other dialect");
-                let other = self.forward_by(first.other(), pod, port).await;
+                let other = self.open_by(first.other(), pod, way).await;
                 other.inspect(|_| self.dialect().remember(first.other())).map_err(|_| refusal)
             }
             result => result,
         }
     }
 
-    async fn forward_by(&self, dialect: Dialect, pod: &str, port: u16) -> Result<Forward, Error> {
-        let upgraded = upgrade::upgrade(self, dialect, pod, port).await?;
-        let mut forward = Forward::new(dialect, upgraded, port);
+    async fn open_by(&self, dialect: Dialect, pod: &str, way: &Way<'_>) -> Result<Forward, Error> {
+        let upgraded = upgrade::upgrade(self, dialect, pod, way).await?;
+        let mut forward = Forward::new(dialect, upgraded, way);
         let broken = |error: io::Error| Error::Api {
             pod: pod.to_owned(),
             source: ApiError::Unreachable(error.to_string()),
@@ -183,11 +211,11 @@ enum Carrier {
 }
 
 impl Forward {
-    fn new(dialect: Dialect, upgraded: Upgraded, port: u16) -> Forward {
+    fn new(dialect: Dialect, upgraded: Upgraded, way: &Way<'_>) -> Forward {
         let io = TokioIo::new(upgraded);
         let carrier = match dialect {
-            Dialect::Spdy => Carrier::Spdy(Box::new(Pump::new(Spdy::new(port), io))),
-            Dialect::WebSocket => Carrier::WebSocket(Box::new(Pump::new(WebSocket::new(), io))),
+            Dialect::Spdy => Carrier::Spdy(Box::new(Pump::new(Spdy::new(way), io))),
+            Dialect::WebSocket => Carrier::WebSocket(Box::new(Pump::new(WebSocket::new(way), io))),
         };
         Forward { carrier }
     }

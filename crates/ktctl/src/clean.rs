@@ -17,7 +17,7 @@ use kt_host::shutdown::Triggers;
 use tracing::{debug, info, warn};
 
 use crate::cli::{Clean, Global};
-use crate::mesh::router::{self, DeadRoutes};
+use crate::mesh::dead::{self, DeadRoutes};
 use crate::run::Status;
 use crate::{cleanup, leftovers};
 
@@ -94,7 +94,7 @@ async fn clean_namespace(cluster: &Cluster, ask: &Clean, named: bool) -> anyhow:
     let here: Vec<Status> = dead.filter(|status| is_of(status, cluster)).collect();
     let stale = Duration::from_secs(60 * u64::from(ask.threshold_in_minus));
     let plan = plan_sweep(&seen, cluster.time(), stale, &own(&seen, &here));
-    let routes = router::dead_routes(cluster, &seen, stale).await?;
+    let routes = dead::find(cluster, &seen, stale).await?;
     let was_clean = plan.is_empty() && routes.is_empty();
     if was_clean {
         return Ok(Cleaned { was_clean, is_complete: true });
@@ -125,9 +125,9 @@ fn say_routes(deed: &str, what_for: &str, routes: &[DeadRoutes]) {
 async fn drop_routes(cluster: &Cluster, routes: &[DeadRoutes]) -> bool {
     say_routes("Removing", "", routes);
     let mut is_complete = true;
-    for dead in routes {
-        if let Err(error) = router::drop_routes(cluster, dead).await {
-            warn!("the router of service {} keeps them: {error:#}", dead.service);
+    for routes in routes {
+        if let Err(error) = dead::drop_routes(cluster, routes).await {
+            warn!("the router of service {} keeps them: {error:#}", routes.service);
             is_complete = false;
         }
     }

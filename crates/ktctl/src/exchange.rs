@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use crate::cli::{Exchange, Global, Ports};
 use crate::failure::Usage;
 use crate::inbound::{self, Inbound};
-use crate::run::{Journal, Journals, Run};
+use crate::run::{Journal, Journals, Run, Status};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
 use crate::{cleanup, heartbeat, leftovers, report};
@@ -110,6 +110,7 @@ async fn start(
         inbound::check_ports(&deliveries).await?;
     }
     let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
+    journal.note_service_lock(&service, &owner.to_string());
     made.lock = Some(cluster.lock(&service, &owner, &|wait| info!("{wait}")).await?);
     info!("Service {service} locked");
     cluster.check_redirectable(&service).await?;
@@ -137,13 +138,14 @@ async fn start(
     let redirected = redirected.get_or_init(|| done);
     if let Some(lock) = made.lock.take() {
         cluster.unlock(&lock).await?;
+        journal.forget_service_lock();
         info!("Service {service} unlocked");
     }
     let stuntman = heartbeat::stuntman(redirected);
     tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, stuntman));
     made.guards.start("guard", guard(cluster, redirected.clone(), shadow.name));
     let guards = made.guards.clone();
-    tasks.start("guards", async move { Err::<(), _>(guards.failed().await) });
+    tasks.start("exchange", async move { Err::<(), _>(guards.why_failed().await) });
     let probed = exposed.iter().find(|port| !port.is_udp()).map(|port| port.service);
     inbound.wait_for_callers(&link, &service, probed).await;
     report::ready(&[&ready_text(&target)]);
@@ -229,8 +231,8 @@ async fn guard(cluster: Cluster, redirected: Redirected, shadow: String) -> anyh
 async fn undo(run: &mut Run, made: Made) -> bool {
     let Some((cluster, journal)) = made.cluster else { return true };
     made.guards.stop().await;
-    let redirected = journal.status().redirected;
-    let put_back = put_back(&cluster, redirected.as_ref(), made.lock);
+    let Status { redirected, locked_service, .. } = journal.status();
+    let put_back = put_back(&cluster, redirected.as_ref(), locked_service.as_ref());
     let is_back = cleanup::in_cluster(run, &journal, put_back).await;
     if let (Some(inbound), true) = (made.inbound, is_back && redirected.is_some()) {
         tokio::select! {
@@ -248,14 +250,14 @@ async fn undo(run: &mut Run, made: Made) -> bool {
 async fn put_back(
     cluster: &Cluster,
     redirected: Option<&(String, BTreeMap<String, String>)>,
-    lock: Option<Lock>,
+    locked: Option<&(String, String)>,
 ) -> anyhow::Result<()> {
     if let Some((service, ours)) = redirected {
         cluster.restore_service(service, ours).await?;
         info!("Original service {service} recovered");
     }
-    if let Some(lock) = lock {
-        cluster.unlock(&lock).await?;
+    if let Some((service, owner)) = locked {
+        cluster.unlock_held(service, owner).await?;
     }
     Ok(())
 }

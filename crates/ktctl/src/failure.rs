@@ -5,7 +5,8 @@
 use std::process::ExitCode;
 
 use kt_cluster::api::ApiError;
-use kt_cluster::{access, preview, shadow, tunnel};
+use kt_cluster::redirect::Occupied;
+use kt_cluster::{access, mesh, preview, redirect, shadow, tunnel};
 use kt_wire::hello::HelloError;
 use kt_wire::{Reason, Refused};
 
@@ -62,6 +63,9 @@ fn advice(error: &anyhow::Error) -> Option<String> {
     }
     if let Some(preview) = find::<preview::Error>(error).and_then(of_preview) {
         return Some(preview);
+    }
+    if let Some(redirect) = redirect(error).and_then(of_redirect) {
+        return Some(redirect);
     }
     if let Some(access::Error::NoSuchContext(_)) = find(error) {
         return Some("`kubectl config get-contexts` lists them".into());
@@ -143,6 +147,44 @@ fn of_preview(error: &preview::Error) -> Option<String> {
         preview::Error::Previewed { .. } => "choose another name, or ask them to end".into(),
         preview::Error::Left(_) => "`ktctl clean` removes it".into(),
         preview::Error::Api { .. } => return None,
+    })
+}
+
+fn redirect(error: &anyhow::Error) -> Option<&redirect::Error> {
+    match find::<mesh::Error>(error) {
+        Some(mesh::Error::Redirect(redirect)) => Some(redirect),
+        _ => find(error),
+    }
+}
+
+fn of_redirect(error: &redirect::Error) -> Option<String> {
+    match error {
+        redirect::Error::Occupied(occupied) => of_occupied(occupied),
+        redirect::Error::Locked { service, wait } => {
+            let owner = wait.owner.as_deref().unwrap_or("an older ktctl");
+            Some(format!(
+                "{owner} holds the lock; if that run is dead, `ktctl recover {service}` takes it away"
+            ))
+        }
+        _ => None,
+    }
+}
+
+fn of_occupied(occupied: &Occupied) -> Option<String> {
+    Some(match occupied {
+        Occupied::Exchanged { service, user } | Occupied::MeshExchanged { service, user } => {
+            format!(
+                "ask {user} to end it; if that run is dead, `ktctl recover {service}` puts the service back"
+            )
+        }
+        Occupied::Meshed { service, users } => {
+            let users = if users.is_empty() { "them".to_owned() } else { users.join(", ") };
+            format!("ask {users} to end it, or take part by `ktctl mesh {service}`")
+        }
+        Occupied::NoRecord { service } => {
+            format!("apply service {service} anew with its own selector, and try again")
+        }
+        _ => return None,
     })
 }
 

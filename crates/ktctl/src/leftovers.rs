@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 
 use crate::cleanup;
 use crate::exchange::scale;
-use crate::mesh::router;
+use crate::mesh::{dead, router};
 use crate::run::Status;
 
 /// How long the leftovers of one run may take; its cluster may be gone for good.
@@ -94,6 +94,9 @@ async fn undo(status: &Status) -> anyhow::Result<()> {
     if let Some((service, ours)) = &status.previewed {
         cluster.remove_preview(service, ours).await?;
     }
+    if let Some((service, owner)) = &status.locked_service {
+        cluster.unlock_held(service, owner).await?;
+    }
     for name in &status.shadows {
         cluster.delete_shadow(name).await.with_context(|| format!("deleting shadow pod {name}"))?;
     }
@@ -127,10 +130,10 @@ pub(crate) async fn sweep(cluster: Cluster) -> anyhow::Result<()> {
 
 /// Requests for a dead version go to the original pods at once then.
 async fn tidy_routers(cluster: &Cluster, seen: &Overview) -> anyhow::Result<()> {
-    for dead in router::dead_routes(cluster, seen, cluster.settings().stale).await? {
-        router::drop_routes(cluster, &dead).await?;
-        let names = dead.names.join(", ");
-        info!("A dead run had left something: versions of service {}: {names}", dead.service);
+    for routes in dead::find(cluster, seen, cluster.settings().stale).await? {
+        dead::drop_routes(cluster, &routes).await?;
+        let names = routes.names.join(", ");
+        info!("A dead run had left something: versions of service {}: {names}", routes.service);
     }
     Ok(())
 }

@@ -3,8 +3,10 @@
 //! In mode auto a router stands before the service, which everybody who meshes it shares. In mode
 //! manual the shadow is one more pod of the service, for rules that somebody else makes.
 
+pub(crate) mod dead;
 pub(crate) mod manual;
 mod mark;
+mod older;
 pub(crate) mod router;
 
 pub(crate) use manual::Joined;
@@ -30,7 +32,8 @@ use crate::cli::{Global, Mesh, Ports};
 use crate::failure::Usage;
 use crate::inbound::{self, Inbound};
 use crate::mesh::mark::Mark;
-use crate::run::{Journal, Journals, Run};
+use crate::mesh::router::Joining;
+use crate::run::{Journal, Journals, Run, Status};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
 use crate::{cleanup, heartbeat, leftovers, report};
@@ -143,6 +146,7 @@ async fn start(
     }
     let service = target.service.clone();
     let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
+    journal.note_service_lock(&service, &owner.to_string());
     made.lock = Some(cluster.lock(&service, &owner, &|wait| info!("{wait}")).await?);
     info!("Service {service} locked");
     cluster.check_meshable(&service).await?;
@@ -170,13 +174,15 @@ async fn start(
     };
     let route =
         Route { name: version.clone(), user: user_name(), rules: asked.rules, since: since(&cluster) };
+    let mark = ask.rules.is_empty().then(|| asked.mark.text());
+    let joining = Joining { route, mark };
     let kept = keeper.clone().standing_in_for(&ours);
     let link = opened.link.clone();
     let successor = Replaced {
         cluster: cluster.clone(),
         inbound: inbound.clone(),
         wanted: wanted.clone(),
-        route: route.clone(),
+        joining: joining.clone(),
     };
     tasks.start("tunnel", async move { kept.serve(opened.link, opened.keeper, &successor).await });
     inbound.serve(&link, opened.incoming).await?;
@@ -185,9 +191,10 @@ async fn start(
     cluster.make_version(&wanted).await?;
     info!("Service {version} created");
     let redirected = cluster.lead_to_router(&service, &present.mark).await?;
-    let present = router::join(&cluster, &service, &route).await?;
+    let present = router::join(&cluster, &service, &joining).await?;
     if let Some(lock) = made.lock.take() {
         cluster.unlock(&lock).await?;
+        journal.forget_service_lock();
         info!("Service {service} unlocked");
     }
     // Of any uid: it may have to be made anew.
@@ -195,10 +202,10 @@ async fn start(
     let beaten = beaten(own, &redirected, &present);
     tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, beaten));
     let image = image.map(str::to_owned);
-    let watched = Watched { cluster, global: global.clone(), image, target, redirected, route };
+    let watched = Watched { cluster, global: global.clone(), image, target, redirected, joining };
     made.guards.start("guard", watched.keep(present));
     let guards = made.guards.clone();
-    tasks.start("guards", async move { Err::<(), _>(guards.failed().await) });
+    tasks.start("mesh", async move { Err::<(), _>(guards.why_failed().await) });
     sleep(SETTLE).await; // each node learns of the switch by itself
     report::ready(&[&ready_text(ask, &asked.mark)]);
     Ok(())
@@ -247,7 +254,7 @@ struct Replaced {
     cluster: Cluster,
     inbound: Inbound,
     wanted: MeshWanted,
-    route: Route,
+    joining: Joining,
 }
 
 impl shadow::Successor for Replaced {
@@ -266,7 +273,7 @@ impl shadow::Successor for Replaced {
             result => result?,
         }
         if self.cluster.router_if_any(service).await?.is_some() {
-            router::join(&self.cluster, service, &self.route).await?;
+            router::join(&self.cluster, service, &self.joining).await?;
         } // else the guard makes one and joins it, or ends the run
         sleep(SETTLE).await; // each node learns of the version's Service by itself
         info!("version {name} of service {service} was taken for dead, it is back");
@@ -281,7 +288,7 @@ struct Watched {
     image: Option<String>,
     target: Target,
     redirected: Redirected,
-    route: Route,
+    joining: Joining,
 }
 
 impl Watched {
@@ -318,7 +325,7 @@ impl Watched {
         let mark = Some(&self.redirected.ours);
         let made = router::ensure(cluster, &self.global, self.image.as_deref(), &self.target, mark).await;
         let joined = match made {
-            Ok(_) => router::join(cluster, service, &self.route).await,
+            Ok(_) => router::join(cluster, service, &self.joining).await,
             Err(error) => Err(error),
         };
         cluster.unlock(&lock).await?;
@@ -346,7 +353,7 @@ async fn undo(run: &mut Run, made: Made) -> bool {
     let Some((cluster, journal)) = made.cluster else { return true };
     made.guards.stop().await;
     let status = journal.status();
-    let leave = leave(&cluster, status.meshed.as_ref(), status.joined.as_ref(), made.lock);
+    let leave = leave(&cluster, &status, made.lock);
     let has_left = cleanup::in_cluster(run, &journal, leave).await;
     if let (Some(inbound), true) = (made.inbound, has_left) {
         tokio::select! {
@@ -372,16 +379,11 @@ async fn undo(run: &mut Run, made: Made) -> bool {
     cleanup::in_cluster(run, &journal, remove).await
 }
 
-async fn leave(
-    cluster: &Cluster,
-    meshed: Option<&crate::run::Meshed>,
-    joined: Option<&manual::Joined>,
-    lock: Option<Lock>,
-) -> anyhow::Result<()> {
-    if let Some(joined) = joined {
+async fn leave(cluster: &Cluster, status: &Status, lock: Option<Lock>) -> anyhow::Result<()> {
+    if let Some(joined) = &status.joined {
         manual::leave(cluster, joined).await?;
     }
-    if let Some(meshed) = meshed {
+    if let Some(meshed) = &status.meshed {
         let lock = match lock {
             Some(lock) => lock,
             None => {
@@ -394,8 +396,8 @@ async fn leave(
         left?;
         return Ok(());
     }
-    if let Some(lock) = lock {
-        cluster.unlock(&lock).await?;
+    if let Some((service, owner)) = &status.locked_service {
+        cluster.unlock_held(service, owner).await?;
     }
     Ok(())
 }

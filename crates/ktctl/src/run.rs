@@ -109,6 +109,8 @@ pub(crate) struct Status {
     pub(crate) scaled: Option<Scaled>,
     /// A Deployment that may be locked, and who holds the lock then.
     pub(crate) locked: Option<(String, String)>,
+    /// The same of a Service.
+    pub(crate) locked_service: Option<(String, String)>,
 }
 
 /// A Service whose router a run has joined.
@@ -130,6 +132,7 @@ impl Status {
             && self.meshed.is_none()
             && self.scaled.is_none()
             && self.locked.is_none()
+            && self.locked_service.is_none()
     }
 }
 
@@ -207,6 +210,14 @@ impl Journal {
 
     pub(crate) fn forget_lock(&self) {
         self.note(|status| status.locked = None);
+    }
+
+    pub(crate) fn note_service_lock(&self, service: &str, owner: &str) {
+        self.note(|status| status.locked_service = Some((service.into(), owner.into())));
+    }
+
+    pub(crate) fn forget_service_lock(&self) {
+        self.note(|status| status.locked_service = None);
     }
 
     fn note(&self, what: impl FnOnce(&mut Status)) {

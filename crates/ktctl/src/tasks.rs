@@ -46,9 +46,19 @@ impl Tasks {
 
     /// Waits until a task has failed, and tells which and why. Cancel safe.
     pub(crate) async fn failed(&self) -> anyhow::Error {
+        let (name, error) = self.first_failed().await;
+        error.context(format!("{name} has stopped"))
+    }
+
+    /// The same without the name, where the reason tells all.
+    pub(crate) async fn why_failed(&self) -> anyhow::Error {
+        self.first_failed().await.1
+    }
+
+    async fn first_failed(&self) -> (String, anyhow::Error) {
         loop {
-            if let Some((name, error)) = lock(&self.shared.ended).take() {
-                return error.context(format!("{name} has stopped"));
+            if let Some(ended) = lock(&self.shared.ended).take() {
+                return ended;
             }
             self.shared.news.notified().await;
         }

@@ -77,7 +77,7 @@ fn by_record(service: &ServiceSeen, seen: &Overview) -> Result<Vec<Repair>, NoRe
 
 /// The router goes first, or else the other users' watchers put the redirect back.
 fn from_mesh(service: &ServiceSeen, selected: &[&Ours], seen: &Overview) -> Vec<Repair> {
-    let prefix = format!("{}-kt-mesh-", service.object.name);
+    let prefix = names::mesh_prefix(&service.object.name);
     let router = names::router(&service.object.name);
     let by_name = |ours: &&Ours| ours.object.name == router && ours.object.kind != Kind::ConfigMap;
     let named = seen.ours.iter().filter(by_name).filter(|named| !selected.contains(named));

@@ -40,7 +40,24 @@ impl Sweep<'_> {
     }
 
     fn dead(&self) -> impl Iterator<Item = &Ours> {
-        self.seen.ours.iter().filter(|ours| self.is_dead(&ours.object, ours.heartbeat))
+        self.seen.ours.iter().filter(|ours| self.is_dead_helper(ours))
+    }
+
+    /// A router is alive as long as one of its versions is: older clients let it live by nothing else
+    /// once its maker has left.
+    fn is_dead_helper(&self, ours: &Ours) -> bool {
+        self.is_dead(&ours.object, ours.heartbeat) && !self.is_used_router(ours)
+    }
+
+    fn is_used_router(&self, ours: &Ours) -> bool {
+        let Some(service) = self.stands_for(ours).filter(|_| ours.role == Some(Role::Router)) else {
+            return false;
+        };
+        let prefix = names::mesh_prefix(&service);
+        self.seen.services.iter().any(|version| {
+            let is_version = version.ours && version.object.name.starts_with(&prefix);
+            is_version && !version.terminating && !self.is_dead(&version.object, version.heartbeat)
+        })
     }
 
     /// Is the Service redirected for nobody who lives?
@@ -48,13 +65,13 @@ impl Sweep<'_> {
         if !matches!(service.record, Record::Selector(_)) || !self.seen.knows(Kind::Pod) {
             return false;
         }
-        let lives = |ours: &Ours| !ours.terminating && !self.is_dead(&ours.object, ours.heartbeat);
+        let lives = |ours: &Ours| !ours.terminating && !self.is_dead_helper(ours);
         let name = Some(&service.object.name);
         // Between two looks of a living run's guard it may select its own pods.
         let guarded = self.seen.ours.iter().any(|ours| lives(ours) && ours.config.service.as_ref() == name);
         let selected: Vec<&Ours> = self.seen.selected(&service.selector).collect();
         // A shadow Deployment has the heartbeat, and its pod has none.
-        let dead = selected.iter().any(|ours| self.is_dead(&ours.object, ours.heartbeat));
+        let dead = selected.iter().any(|ours| self.is_dead_helper(ours));
         match selected.is_empty() {
             true => !guarded || service.selector.contains_key(crate::marks::ROLE),
             false => dead || selected.iter().all(|ours| !lives(ours)),
@@ -193,6 +210,23 @@ mod tests {
 
         let wanted = ["restore service echo", "wait 1500 ms", "delete service echo-kt-stuntman"];
         assert_eq!(plan(&seen, &[]), wanted);
+    }
+
+    #[test]
+    fn a_router_whose_maker_has_left_stays_for_as_long_as_a_version_lives() {
+        let meshed = |beat| {
+            let router = Ours {
+                role: Some(Role::Router),
+                labels: labels("router", "r"),
+                ..shadow(Kind::Pod, "echo-kt-router", DEAD)
+            };
+            let service = ServiceSeen { selector: labels("router", "r"), ..redirected("echo") };
+            let version = ServiceSeen { ours: true, heartbeat: Some(beat), ..plain("echo-kt-mesh-old") };
+            overview(vec![router], vec![service, stuntman("echo", DEAD), version])
+        };
+
+        assert!(plan(&meshed(ALIVE), &[]).is_empty());
+        assert_eq!(plan(&meshed(DEAD), &[])[0], "restore service echo");
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub enum Occupied {
     Meshed {
         /// The Service.
         service: String,
+        /// Who, as far as that is known.
+        users: Vec<String>,
     },
     /// Somebody exchanges it, and it was to be meshed.
     #[error("another user ({user}) is exchanging service '{service}', cannot apply mesh")]
@@ -96,7 +98,9 @@ pub(super) fn check(
             let user = user.unwrap_or_else(|| "unknown user".to_owned());
             Err(Occupied::Exchanged { service: name(), user })
         }
-        (Some(Ok(_)), Some(Some(Role::Router))) => Err(Occupied::Meshed { service: name() }),
+        (Some(Ok(_)), Some(Some(Role::Router))) => {
+            Err(Occupied::Meshed { service: name(), users: Vec::new() })
+        }
         (Some(Ok(_)), Some(_)) => Err(Occupied::Invalid { service: name() }),
     }
 }

@@ -111,6 +111,19 @@ impl Cluster {
         }
         Err(Error::Busy(lock.service.clone()))
     }
+
+    /// Takes the lock away if it is the owner's (`user@host pid`), who does not live any more or never
+    /// learned that he got it. Content when it is gone.
+    pub async fn unlock_held(&self, service: &str, owner: &str) -> Result<(), Error> {
+        for _ in 0..ROUNDS {
+            let Some(read) = self.service_if_any(service).await? else { return Ok(()) };
+            let is_theirs = read.annotations().get(marks::LOCK_OWNER).is_some_and(|held| held == owner);
+            if !is_theirs || self.patched("unlocking service", service, &unlock_patch(&read)).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::Busy(service.to_owned()))
+    }
 }
 
 /// The lock of somebody else that still binds. One that can not be read binds nobody.

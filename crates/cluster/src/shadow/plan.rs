@@ -25,6 +25,8 @@ const CONTAINER: &str = "standalone";
 /// Where a carried program lies, and the volume it comes from.
 const FOLDER: &str = "/kt";
 const VOLUME: &str = "program";
+/// Where older clients look for the router.
+const ROUTER: &str = "/usr/sbin/router";
 /// The volume of an annotation that is followed.
 const FOLLOWED_VOLUME: &str = "followed";
 
@@ -276,8 +278,12 @@ fn mounts(wanted: &ShadowWanted, place: &Place) -> Option<Vec<VolumeMount>> {
         ..VolumeMount::default()
     };
     let program = place.arch.map(|_| mount(VOLUME, FOLDER));
-    let mounts: Vec<VolumeMount> =
-        program.into_iter().chain(wanted.follows.map(|_| mount(FOLLOWED_VOLUME, followed().0))).collect();
+    let to_older = place
+        .arch
+        .filter(|_| wanted.role == Role::Router)
+        .map(|_| VolumeMount { sub_path: Some(wanted.program.to_owned()), ..mount(VOLUME, ROUTER) });
+    let followed = wanted.follows.map(|_| mount(FOLLOWED_VOLUME, followed().0));
+    let mounts: Vec<VolumeMount> = [program, to_older, followed].into_iter().flatten().collect();
     (!mounts.is_empty()).then_some(mounts)
 }
 

@@ -1,4 +1,4 @@
-//! SPDY/3.1 as port-forward needs it: one stream for data, one for errors, pings answered.
+//! SPDY/3.1 as port-forward and exec need it: one stream for data, one for errors, pings answered.
 //!
 //! Kubernetes' end does no flow control on streams, and neither do we. Headers are compressed by
 //! zlib with a dictionary: ours are a hand-made zlib stream of stored blocks, theirs are skipped.
@@ -6,6 +6,7 @@
 use std::io;
 
 use super::pump::{FRAME, Framing, Head, Part, To};
+use super::way::Way;
 
 const ERRORS: u32 = 1;
 const DATA: u32 = 3;
@@ -25,9 +26,10 @@ const ZLIB: [u8; 6] = [0x78, 0xbb, 0xe3, 0xc6, 0xa7, 0xc2];
 /// An empty stored block: everything before it can be read.
 const SYNC: [u8; 5] = [0, 0, 0, 0xff, 0xff];
 
-/// The framing of one connection that forwards one port.
+/// The framing of one connection that forwards one port, or listens to one command.
 pub(super) struct Spdy {
-    port: u16,
+    /// Nothing for a command.
+    port: Option<u16>,
     frame: Frame,
     part: Option<Part>,
     /// Has the far end ended the stream of data, and that of errors?
@@ -43,8 +45,12 @@ enum Frame {
 }
 
 impl Spdy {
-    /// The framing for `port` of the pod.
-    pub(super) fn new(port: u16) -> Spdy {
+    /// The framing for a way into a pod.
+    pub(super) fn new(way: &Way<'_>) -> Spdy {
+        let port = match way {
+            Way::Port(port) => Some(*port),
+            Way::Command { .. } => None,
+        };
         Spdy { port, frame: Frame::Control(0), part: None, data_ended: false, errors_ended: false }
     }
 }
@@ -53,7 +59,12 @@ impl Framing for Spdy {
     const SHORTEST: usize = HEAD;
 
     fn open(&mut self, out: &mut Vec<u8>) {
-        let port = self.port.to_string();
+        let Some(port) = self.port else {
+            syn_stream(ERRORS, &ZLIB, &[("streamtype", "error")], out);
+            syn_stream(DATA, &[], &[("streamtype", "stderr")], out);
+            return;
+        };
+        let port = port.to_string();
         let headers = |kind| [("port", port.as_str()), ("requestid", "0"), ("streamtype", kind)];
         syn_stream(ERRORS, &ZLIB, &headers("error"), out);
         data_head(ERRORS, FIN, 0, out);
@@ -112,6 +123,11 @@ impl Framing for Spdy {
             }
             (Frame::Control(RST_STREAM), &[a, b, c, d, ..]) => {
                 match u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff {
+                    // The node is done with a command, whose streams it never ends otherwise.
+                    DATA if self.port.is_none() => {
+                        self.data_ended = true;
+                        Ok(())
+                    }
                     DATA => Err(io::Error::new(
                         io::ErrorKind::ConnectionReset,
                         "the port-forward's stream was reset",
@@ -194,7 +210,7 @@ mod tests {
     fn the_opening_is_readable_by_any_zlib() {
         let mut out = Vec::new();
 
-        Spdy::new(8080).open(&mut out);
+        Spdy::new(&Way::Port(8080)).open(&mut out);
 
         // SYN_STREAM, 10 bytes of it, then zlib: head with dictionary, a stored block of 62 bytes.
         assert_eq!(out[..4], [0x80, 3, 0, 1]);
@@ -211,7 +227,7 @@ mod tests {
     fn a_frame_takes_at_most_64_kib() {
         let mut out = Vec::new();
 
-        let taken = Spdy::new(1).data(&vec![7; 100_000], &mut out);
+        let taken = Spdy::new(&Way::Port(1)).data(&vec![7; 100_000], &mut out);
 
         assert_eq!(taken, 65_536);
         assert_eq!(out[..8], [0, 0, 0, 3, 0, 1, 0, 0]);
@@ -220,7 +236,7 @@ mod tests {
 
     #[test]
     fn pings_of_the_server_are_answered_and_ours_are_not() {
-        let mut spdy = Spdy::new(1);
+        let mut spdy = Spdy::new(&Way::Port(1));
         let mut out = Vec::new();
 
         for number in [2, 3] {

@@ -1,4 +1,4 @@
-//! Asking the API server for a port-forward, and understanding why it says no.
+//! Asking the API server for a way into a pod, and understanding why it says no.
 
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
@@ -6,52 +6,49 @@ use hyper::upgrade::Upgraded;
 use kube::client::Body;
 use kube::core::Status;
 
-use super::{Dialect, Error};
+use super::{Dialect, Error, Way};
 use crate::Cluster;
 use crate::api::{ApiError, Right};
 
 const SPDY: &str = "SPDY/3.1";
-const SPDY_PROTOCOL: &str = "portforward.k8s.io";
-const CHANNELS: &str = "v4.channel.k8s.io";
 
 /// How much of a refusal is read.
 const REFUSAL: usize = 16 * 1024;
 
-/// Upgrades a connection to the API server into a port-forward in `dialect`.
+/// Upgrades a connection to the API server into a way into a pod in `dialect`.
 pub(super) async fn upgrade(
     cluster: &Cluster,
     dialect: Dialect,
     pod: &str,
-    port: u16,
+    way: &Way<'_>,
 ) -> Result<Upgraded, Error> {
-    let asked = Asked { dialect, namespace: cluster.namespace(), pod };
+    let asked = Asked { dialect, namespace: cluster.namespace(), pod, way };
     let failed = |source| Error::Api { pod: pod.to_owned(), source };
-    let request = request(dialect, cluster.namespace(), pod, port)
-        .map_err(|error| failed(ApiError::Other(error.to_string())))?;
+    let request = request(&asked).map_err(|error| failed(ApiError::Other(error.to_string())))?;
     let answer = cluster.client().send(request).await.map_err(|error| failed(error.into()))?;
-    if let Some(message) = not_upgraded(dialect, &answer) {
+    if let Some(message) = not_upgraded(dialect, way.protocol(dialect), &answer) {
         return Err(refusal(&asked, answer.status(), &text(answer).await, message));
     }
     let broken = |error| failed(ApiError::Unreachable(crate::api::causes(&error)));
     hyper::upgrade::on(answer).await.map_err(broken)
 }
 
-fn request(dialect: Dialect, namespace: &str, pod: &str, port: u16) -> http::Result<Request<Body>> {
-    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/portforward");
-    let request = Request::builder().header(header::CONNECTION, "Upgrade");
+fn request(asked: &Asked<'_>) -> http::Result<Request<Body>> {
+    let Asked { dialect, namespace, pod, way } = asked;
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/{}{}", way.resource(), way.query(*dialect));
+    let request = Request::builder().uri(path).header(header::CONNECTION, "Upgrade");
+    let protocol = way.protocol(*dialect);
     let request = match dialect {
         Dialect::Spdy => request
             .method(Method::POST)
-            .uri(path)
             .header(header::UPGRADE, SPDY)
-            .header("X-Stream-Protocol-Version", SPDY_PROTOCOL),
+            .header("X-Stream-Protocol-Version", protocol),
         Dialect::WebSocket => request
             .method(Method::GET)
-            .uri(format!("{path}?ports={port}"))
             .header(header::UPGRADE, "websocket")
             .header(header::SEC_WEBSOCKET_VERSION, "13")
             .header(header::SEC_WEBSOCKET_KEY, websocket_key())
-            .header(header::SEC_WEBSOCKET_PROTOCOL, CHANNELS),
+            .header(header::SEC_WEBSOCKET_PROTOCOL, protocol),
     };
     request.body(Body::empty())
 }
@@ -62,13 +59,13 @@ fn websocket_key() -> String {
 }
 
 /// Why the answer is no upgrade to `dialect`; nothing when it is one.
-fn not_upgraded<B>(dialect: Dialect, answer: &Response<B>) -> Option<String> {
+fn not_upgraded<B>(dialect: Dialect, protocol: &str, answer: &Response<B>) -> Option<String> {
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Some(format!("answer {}", answer.status()));
     }
     let (name, wanted) = match dialect {
         Dialect::Spdy => (header::UPGRADE, SPDY),
-        Dialect::WebSocket => (header::SEC_WEBSOCKET_PROTOCOL, CHANNELS),
+        Dialect::WebSocket => (header::SEC_WEBSOCKET_PROTOCOL, protocol),
     };
     let got = answer.headers().get(&name).and_then(|value| value.to_str().ok()).unwrap_or("");
     (!got.eq_ignore_ascii_case(wanted)).then(|| format!("upgrade to {got:?} instead of {wanted:?}"))
@@ -85,6 +82,7 @@ struct Asked<'a> {
     dialect: Dialect,
     namespace: &'a str,
     pod: &'a str,
+    way: &'a Way<'a>,
 }
 
 /// What a refusal means. `otherwise` is said when it has no text.
@@ -116,7 +114,7 @@ fn right(asked: &Asked<'_>) -> Right {
     };
     Right {
         verb: verb.to_owned(),
-        resource: "pods/portforward".to_owned(),
+        resource: format!("pods/{}", asked.way.resource()),
         group: String::new(),
         namespace: Some(asked.namespace.to_owned()),
     }
@@ -154,7 +152,7 @@ mod tests {
     use super::*;
 
     fn meaning(code: u16, text: &str) -> Error {
-        let asked = Asked { dialect: Dialect::WebSocket, namespace: "dev", pod: "x" };
+        let asked = Asked { dialect: Dialect::WebSocket, namespace: "dev", pod: "x", way: &Way::Port(80) };
         refusal(&asked, StatusCode::from_u16(code).unwrap(), text, "answer".into())
     }
 
@@ -191,8 +189,10 @@ mod tests {
             .header("Sec-WebSocket-Protocol", "channel.k8s.io");
         let answer = answer.body(()).unwrap();
 
-        assert!(not_upgraded(Dialect::WebSocket, &answer).is_some());
-        assert!(not_upgraded(Dialect::Spdy, &answer).is_some());
+        for dialect in [Dialect::WebSocket, Dialect::Spdy] {
+            let protocol = Way::Port(80).protocol(dialect);
+            assert!(not_upgraded(dialect, protocol, &answer).is_some());
+        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! WebSocket as port-forward needs it: sub-protocol `v4.channel.k8s.io`, one port.
+//! WebSocket as port-forward and exec need it: sub-protocols `v4.channel.k8s.io` and
+//! `channel.k8s.io`.
 //!
-//! Each message begins with a channel: 0 for data, 1 for errors. The first two bytes in each
-//! channel are the port, which says nothing new.
+//! Each message begins with a channel. For a port 0 is data and 1 errors, and the first two bytes
+//! in each are the port, which says nothing new. Of a command 2 is stderr, and 3 what went wrong.
 
 use std::io;
 
 use super::pump::{FRAME, Framing, Head, Part, To};
+use super::way::Way;
 
 const CONTINUED: u8 = 0;
 const BINARY: u8 = 2;
@@ -20,7 +22,7 @@ const MASKED: u8 = 0x80;
 /// The longest payload of a control frame (RFC 6455, 5.5).
 const CONTROL: usize = 125;
 
-/// The framing of one connection that forwards one port.
+/// The framing of one connection that forwards one port, or listens to one command.
 pub(super) struct WebSocket {
     mask: u64,
     /// The frame being read: what it is, and how much of it is left.
@@ -28,7 +30,9 @@ pub(super) struct WebSocket {
     left: usize,
     /// Channel of the message being read.
     channel: Option<u8>,
-    /// How many bytes of the port are still to come, by channel.
+    /// The channel of data; that of errors is the next.
+    data: u8,
+    /// How many bytes of the port are still to come, on the channels of data and errors.
     port: [usize; 2],
     ended: bool,
     closing: bool,
@@ -36,13 +40,18 @@ pub(super) struct WebSocket {
 
 impl WebSocket {
     /// A framing that masks by random numbers.
-    pub(super) fn new() -> WebSocket {
+    pub(super) fn new(way: &Way<'_>) -> WebSocket {
+        let (data, port) = match way {
+            Way::Port(_) => (0, [2, 2]),
+            Way::Command { .. } => (2, [0, 0]),
+        };
         WebSocket {
             mask: crate::names::random() | 1,
             frame: 0,
             left: 0,
             channel: None,
-            port: [2, 2],
+            data,
+            port,
             ended: false,
             closing: false,
         }
@@ -103,7 +112,7 @@ impl Framing for WebSocket {
 
     fn data(&mut self, data: &[u8], out: &mut Vec<u8>) -> usize {
         let data = &data[..data.len().min(FRAME)];
-        self.frame(BINARY, Some(0), data, out);
+        self.frame(BINARY, Some(self.data), data, out);
         data.len()
     }
 
@@ -189,9 +198,9 @@ impl WebSocket {
         match (self.frame, self.channel) {
             (CLOSE | PING | PONG, _) => part(To::Framing, self.left),
             (_, None) => part(To::Framing, 1),
-            (_, Some(channel)) => match self.port.get_mut(usize::from(channel)) {
+            (_, Some(channel)) => match self.port.get_mut(usize::from(channel.wrapping_sub(self.data))) {
                 None => part(To::Nobody, self.left),
-                Some(0) if channel == 0 => part(To::Reader, self.left),
+                Some(0) if channel == self.data => part(To::Reader, self.left),
                 Some(0) => part(To::Words, self.left),
                 Some(port) => {
                     let len = (*port).min(self.left);
@@ -229,7 +238,7 @@ mod tests {
             let data: Vec<u8> = (0..size).map(|number: u32| number as u8).collect();
             let mut out = Vec::new();
 
-            let taken = WebSocket::new().data(&data, &mut out);
+            let taken = WebSocket::new(&Way::Port(80)).data(&data, &mut out);
 
             let (kind, payload) = unmasked(&out);
             assert_eq!((taken, kind, payload[0]), (data.len(), 0x82, 0));
@@ -239,14 +248,14 @@ mod tests {
 
     #[test]
     fn masks_differ() {
-        let mut socket = WebSocket::new();
+        let mut socket = WebSocket::new(&Way::Port(80));
 
         assert_ne!(socket.next_mask(), socket.next_mask());
     }
 
     #[test]
     fn a_ping_is_answered_with_its_payload() {
-        let mut socket = WebSocket::new();
+        let mut socket = WebSocket::new(&Way::Port(80));
         let mut out = Vec::new();
 
         assert_eq!(socket.head(&[0x89, 2]).unwrap(), Head::Complete);
@@ -258,6 +267,6 @@ mod tests {
 
     #[test]
     fn frames_from_a_server_must_not_be_masked() {
-        assert!(WebSocket::new().head(&[0x82, 0x81]).is_err());
+        assert!(WebSocket::new(&Way::Port(80)).head(&[0x82, 0x81]).is_err());
     }
 }

@@ -3,17 +3,15 @@
 //! What stands in the annotation of the router's pod counts. It is written first; the router itself
 //! is told over a link, so that nobody has to wait until the kubelet has handed it the annotation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use kt_cluster::Cluster;
-use kt_cluster::heartbeat::Kind;
 use kt_cluster::leftovers::SETTLE;
 use kt_cluster::marks::{self, Config, Role};
 use kt_cluster::mesh::Router;
 use kt_cluster::names;
-use kt_cluster::overview::{Ours, Overview};
 use kt_cluster::shadow::{FOLLOWED, Progress, ShadowPort, ShadowWanted};
 use kt_cluster::target::{ServedPort, Target};
 use kt_wire::rules::{Port, Route, RuleSet, Speaks, may_both_match};
@@ -22,6 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use super::older;
 use crate::cli::Global;
 use crate::shadow;
 use crate::uplink;
@@ -29,7 +28,7 @@ use crate::uplink;
 /// Where the router waits for links.
 const PORT: u16 = 17617;
 /// How often a change is tried again when others change the same.
-const ROUNDS: usize = 10;
+pub(super) const ROUNDS: usize = 10;
 /// How long the router may take to tell that it has changed.
 const TELL_WITHIN: Duration = Duration::from_secs(5);
 
@@ -68,7 +67,8 @@ pub(super) async fn ensure(
     if image.is_none() && wanted.programs.x86_64.is_empty() && wanted.programs.aarch64.is_empty() {
         return Err(shadow::NoProgram.into());
     }
-    wanted.annotations.insert(marks::ROUTES.to_owned(), set.to_json());
+    let nobody = [(marks::ROUTES, set.to_json()), (marks::REF_COUNT, "0".to_owned())];
+    wanted.annotations.extend(nobody.map(|(key, value)| (key.to_owned(), value)));
     wanted.labels.extend(mark.cloned().unwrap_or_default());
     let said = |progress: Progress| debug!("{progress}");
     cluster.ensure_shadow(&wanted, &said).await.context("making the router")?;
@@ -111,20 +111,41 @@ fn container_ports(ports: &[ServedPort]) -> Vec<ShadowPort> {
     seen.into_values().collect()
 }
 
+/// What joins a router.
+#[derive(Clone)]
+pub(super) struct Joining {
+    pub(super) route: Route,
+    /// `key:value`; nothing when other rules were asked for.
+    pub(super) mark: Option<String>,
+}
+
 /// Adds a route, or replaces the one of the same name.
-pub(super) async fn join(cluster: &Cluster, service: &str, route: &Route) -> anyhow::Result<Router> {
+pub(super) async fn join(cluster: &Cluster, service: &str, joining: &Joining) -> anyhow::Result<Router> {
     for _ in 0..ROUNDS {
         let router = cluster.find_router(service).await?.context("the router pod is gone")?;
-        let mut set = read(&router)?;
-        keep_living(cluster, &mut set, &route.name).await?;
-        say_overlaps(&set, route);
-        set.routes.push(route.clone());
-        if change(cluster, &router, set).await? {
+        let has_joined = match read(&router)? {
+            Some(set) => join_ours(cluster, &router, set, &joining.route).await?,
+            None => older::join(cluster, service, &router, joining).await?,
+        };
+        if has_joined {
             info!("Router pod configuration done");
             return Ok(router);
         }
     }
     bail!("the router of service {service} is being changed by somebody else, please try again later")
+}
+
+async fn join_ours(
+    cluster: &Cluster,
+    router: &Router,
+    mut set: RuleSet,
+    route: &Route,
+) -> anyhow::Result<bool> {
+    let strangers = strangers(cluster, router, &set, &route.name).await?;
+    keep_living(cluster, &mut set, &route.name).await?;
+    say_overlaps(&set, route);
+    set.routes.push(route.clone());
+    change(cluster, router, set, strangers).await
 }
 
 /// What leaving has found.
@@ -148,19 +169,73 @@ pub(crate) async fn leave(
         let Some(router) = cluster.find_router(service).await? else {
             return put_back(cluster, service, mark).await;
         };
-        let mut set = read(&router)?;
-        keep_living(cluster, &mut set, route).await?;
-        if set.routes.is_empty() {
-            put_back(cluster, service, &router.mark).await?;
-            sleep(SETTLE).await; // nodes learn a moment later
-            cluster.remove_router(service).await?;
-            return Ok(Left::Last);
-        }
-        if change(cluster, &router, set).await? {
-            return Ok(Left::Others);
+        let left = match read(&router)? {
+            Some(set) => leave_ours(cluster, &router, set, route).await?,
+            None => leave_older(cluster, service, &router, route).await?,
+        };
+        match left {
+            Some(Left::Last) => return end(cluster, service, &router).await,
+            Some(Left::Others) => return Ok(Left::Others),
+            None => {}
         }
     }
     bail!("the router of service {service} is being changed by somebody else")
+}
+
+/// Nothing when somebody else has changed the router meanwhile.
+async fn leave_ours(
+    cluster: &Cluster,
+    router: &Router,
+    mut set: RuleSet,
+    route: &str,
+) -> anyhow::Result<Option<Left>> {
+    let strangers = strangers(cluster, router, &set, route).await?;
+    keep_living(cluster, &mut set, route).await?;
+    if set.routes.is_empty() && strangers == 0 {
+        return Ok(Some(Left::Last));
+    }
+    if set.routes.is_empty() {
+        info!("older clients mesh service {} still", set.service);
+    }
+    Ok(change(cluster, router, set, strangers).await?.then_some(Left::Others))
+}
+
+async fn leave_older(
+    cluster: &Cluster,
+    service: &str,
+    router: &Router,
+    route: &str,
+) -> anyhow::Result<Option<Left>> {
+    let mut living = cluster.living_versions(service).await?;
+    living.remove(route);
+    let known: BTreeSet<String> = router.joined.keys().cloned().collect();
+    if router.strangers(&known, &living) == 0 && known.is_disjoint(&living) {
+        return Ok(Some(Left::Last));
+    }
+    Ok(older::leave(cluster, service, router, route).await?.then_some(Left::Others))
+}
+
+/// How many older clients have joined beside those in the set, of whom one is `own`.
+pub(super) async fn strangers(
+    cluster: &Cluster,
+    router: &Router,
+    set: &RuleSet,
+    own: &str,
+) -> anyhow::Result<usize> {
+    let known: BTreeSet<String> = set.routes.iter().map(|route| route.name.clone()).collect();
+    if router.count <= known.len() {
+        return Ok(0);
+    }
+    let mut living = cluster.living_versions(&set.service).await?;
+    living.remove(own);
+    Ok(router.strangers(&known, &living))
+}
+
+async fn end(cluster: &Cluster, service: &str, router: &Router) -> anyhow::Result<Left> {
+    put_back(cluster, service, &router.mark).await?;
+    sleep(SETTLE).await; // nodes learn a moment later
+    cluster.remove_router(service).await?;
+    Ok(Left::Last)
 }
 
 async fn put_back(cluster: &Cluster, service: &str, mark: &BTreeMap<String, String>) -> anyhow::Result<Left> {
@@ -169,12 +244,11 @@ async fn put_back(cluster: &Cluster, service: &str, mark: &BTreeMap<String, Stri
     Ok(Left::Last)
 }
 
-fn read(router: &Router) -> anyhow::Result<RuleSet> {
-    let Some(routes) = &router.routes else {
-        bail!("router pod {} was made by an older ktctl, which can not be joined yet", router.name);
-    };
-    RuleSet::from_json(routes.as_bytes())
-        .with_context(|| format!("reading the routes of pod {}", router.name))
+/// Who gets what; nothing when an older client made the router.
+pub(super) fn read(router: &Router) -> anyhow::Result<Option<RuleSet>> {
+    let Some(routes) = &router.routes else { return Ok(None) };
+    let set = RuleSet::from_json(routes.as_bytes());
+    set.map(Some).with_context(|| format!("reading the routes of pod {}", router.name))
 }
 
 /// Keeps the routes of those who live, but for the one called `own`.
@@ -192,68 +266,6 @@ async fn keep_living(cluster: &Cluster, set: &mut RuleSet, own: &str) -> anyhow:
     Ok(())
 }
 
-/// The routes of dead runs in a router that lives.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct DeadRoutes {
-    /// The meshed service.
-    pub(crate) service: String,
-    /// The routes, by the names of their versions.
-    pub(crate) names: Vec<String>,
-}
-
-/// Looks for routes whose version has given no sign of life for so long, or is gone. Nothing is
-/// found where services may not be listed.
-pub(crate) async fn dead_routes(
-    cluster: &Cluster,
-    seen: &Overview,
-    stale: Duration,
-) -> anyhow::Result<Vec<DeadRoutes>> {
-    let mut all = Vec::new();
-    if !seen.knows(Kind::Service) {
-        return Ok(all);
-    }
-    for service in meshed(seen, cluster.time(), stale) {
-        let Some(router) = cluster.router_if_any(service).await? else { continue };
-        let Ok(set) = read(&router) else { continue };
-        let is_dead = |route: &&Route| !is_version_alive(seen, &route.name, cluster.time(), stale);
-        let names: Vec<String> = set.routes.iter().filter(is_dead).map(|route| route.name.clone()).collect();
-        if !names.is_empty() {
-            all.push(DeadRoutes { service: service.to_owned(), names });
-        }
-    }
-    Ok(all)
-}
-
-/// The services whose routers live.
-fn meshed(seen: &Overview, now: i64, stale: Duration) -> impl Iterator<Item = &str> {
-    let lives = move |ours: &&Ours| !ours.terminating && is_fresh(ours.heartbeat, now, stale);
-    let routers = seen.ours.iter().filter(|ours| ours.role == Some(Role::Router));
-    let pods = routers.filter(|ours| ours.object.kind == Kind::Pod).filter(lives);
-    pods.filter_map(|ours| ours.config.service.as_deref())
-}
-
-fn is_version_alive(seen: &Overview, name: &str, now: i64, stale: Duration) -> bool {
-    let there = seen.services.iter().find(|service| service.object.name == name);
-    there.is_some_and(|there| !there.terminating && is_fresh(there.heartbeat, now, stale))
-}
-
-fn is_fresh(beat: Option<i64>, now: i64, stale: Duration) -> bool {
-    beat.is_none_or(|beat| now - beat <= i64::try_from(stale.as_secs()).unwrap_or(i64::MAX))
-}
-
-/// Takes dead routes out of their router; one that is gone has none.
-pub(crate) async fn drop_routes(cluster: &Cluster, dead: &DeadRoutes) -> anyhow::Result<()> {
-    for _ in 0..ROUNDS {
-        let Some(router) = cluster.router_if_any(&dead.service).await? else { return Ok(()) };
-        let mut set = read(&router)?;
-        set.routes.retain(|route| !dead.names.contains(&route.name));
-        if change(cluster, &router, set).await? {
-            return Ok(());
-        }
-    }
-    bail!("the router of service {} is being changed by somebody else", dead.service)
-}
-
 fn say_overlaps(set: &RuleSet, route: &Route) {
     for other in set.routes.iter().filter(|other| may_both_match(&other.rules, &route.rules)) {
         warn!("requests that match the rules of {}, who joined before, go there first", other.user);
@@ -261,9 +273,14 @@ fn say_overlaps(set: &RuleSet, route: &Route) {
 }
 
 /// Writes a changed set; false when somebody else was faster.
-async fn change(cluster: &Cluster, router: &Router, mut set: RuleSet) -> anyhow::Result<bool> {
+pub(super) async fn change(
+    cluster: &Cluster,
+    router: &Router,
+    mut set: RuleSet,
+    strangers: usize,
+) -> anyhow::Result<bool> {
     set.generation += 1;
-    let count = set.routes.len();
+    let count = set.routes.len() + strangers;
     if !cluster.write_routes(router, &set.to_json(), count).await? {
         return Ok(false);
     }
@@ -294,33 +311,7 @@ async fn tell(cluster: &Cluster, router: &Router, set: &RuleSet) -> anyhow::Resu
 
 #[cfg(test)]
 mod tests {
-    use kt_cluster::heartbeat::ObjectRef;
-    use kt_cluster::overview::{Record, ServiceSeen};
-
     use super::*;
-
-    fn version(name: &str, heartbeat: i64, terminating: bool) -> ServiceSeen {
-        ServiceSeen {
-            object: ObjectRef::new(Kind::Service, name, name),
-            selector: BTreeMap::new(),
-            record: Record::None,
-            lock: None,
-            ours: true,
-            heartbeat: Some(heartbeat),
-            annotated: false,
-            terminating,
-        }
-    }
-
-    #[test]
-    fn a_version_is_dead_when_it_is_silent_or_gone_or_going() {
-        let services = vec![version("a", 95, false), version("b", 89, false), version("c", 100, true)];
-        let seen = Overview { services, ..Overview::default() };
-
-        let alive = |name| is_version_alive(&seen, name, 100, Duration::from_secs(10));
-
-        assert_eq!(["a", "b", "c", "d"].map(alive), [true, false, false, false]);
-    }
 
     #[test]
     fn a_port_says_by_its_protocol_or_name_what_is_spoken() {

@@ -76,6 +76,21 @@ fn labels_of_the_user_have_the_last_word() {
     assert_eq!(selected(&wanted, &borrowed())["kt-role"], "special");
 }
 
+#[test]
+fn older_clients_find_the_program_of_a_router_where_they_look_for_it() {
+    let wanted = ShadowWanted {
+        program: "router",
+        follows: Some(marks::ROUTES),
+        ..ShadowWanted::new(Role::Router, "echo-kt-router", PROGRAMS)
+    };
+
+    let pod = pod(&wanted, &borrowed());
+
+    let mounts = pod.spec.unwrap().containers[0].volume_mounts.clone().unwrap();
+    let places: Vec<_> = mounts.iter().map(|mount| (&*mount.mount_path, mount.sub_path.as_deref())).collect();
+    assert_eq!(places, [("/kt", None), ("/usr/sbin/router", Some("router")), ("/kt-followed", None)]);
+}
+
 fn exchange() -> ShadowWanted {
     ShadowWanted {
         config: marks::Config::of_service("echo"),

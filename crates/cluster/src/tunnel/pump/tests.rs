@@ -3,6 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::super::spdy::Spdy;
+use super::super::way::Way;
 use super::super::websocket::WebSocket;
 use super::*;
 
@@ -144,10 +145,42 @@ async fn arbitrary_bytes_never_panic() {
     }
 }
 
+#[tokio::test]
+async fn what_a_command_says_ends_with_the_reset_of_its_stream() {
+    let (laptop, mut server) = duplex(1024);
+    let way = Way::Command { container: "standalone", words: &["router"] };
+    let mut pump = Pump::new(Spdy::new(&way), laptop);
+    let said = async {
+        let mut said = String::new();
+        pump.read_to_string(&mut said).await.map(|_| said)
+    };
+
+    server.write_all(&spdy_frame(3, 0, b"router ERR")).await.unwrap();
+    for stream in [3, 1] {
+        server.write_all(&[0x80, 3, 0, 3, 0, 0, 0, 8, 0, 0, 0, stream, 0, 0, 0, 5]).await.unwrap();
+    }
+
+    assert_eq!(said.await.unwrap(), "router ERR");
+}
+
+#[tokio::test]
+async fn a_command_that_fails_is_told_behind_what_it_said() {
+    let (laptop, mut server) = duplex(1024);
+    let way = Way::Command { container: "standalone", words: &["router"] };
+    let mut pump = Pump::new(WebSocket::new(&way), laptop);
+
+    server.write_all(&[0x82, 3, 2, b'o', b'h', 0x82, 1, 1]).await.unwrap();
+    server.write_all(&[0x82, 6, 3, b'c', b'o', b'd', b'e', b'1']).await.unwrap();
+
+    let mut said = Vec::new();
+    let error = pump.read_to_end(&mut said).await.unwrap_err();
+    assert_eq!((said.as_slice(), error.to_string().as_str()), (&b"oh"[..], "code1"));
+}
+
 /// A pump and the server's end behind the opening words.
 async fn spdy(room: usize) -> (Pump<Spdy, DuplexStream>, DuplexStream) {
     let (laptop, mut server) = duplex(room);
-    let mut pump = Pump::new(Spdy::new(8080), laptop);
+    let mut pump = Pump::new(Spdy::new(&Way::Port(8080)), laptop);
     let opening = pump.out.len();
     pump.flush().await.unwrap();
     server.read_exact(&mut vec![0; opening]).await.unwrap();
@@ -156,7 +189,7 @@ async fn spdy(room: usize) -> (Pump<Spdy, DuplexStream>, DuplexStream) {
 
 fn websocket(room: usize) -> (Pump<WebSocket, DuplexStream>, DuplexStream) {
     let (laptop, server) = duplex(room);
-    (Pump::new(WebSocket::new(), laptop), server)
+    (Pump::new(WebSocket::new(&Way::Port(8080)), laptop), server)
 }
 
 fn spdy_frame(stream: u32, flags: u8, data: &[u8]) -> Vec<u8> {
