@@ -13,7 +13,7 @@ use kt_cluster::leftovers::SETTLE;
 use kt_cluster::marks::Role;
 use kt_cluster::redirect::{GuardEnd, GuardEvent, Lock, Owner, Redirected};
 use kt_cluster::shadow::{Shadow, ShadowWanted};
-use kt_cluster::target::{Exposed, Target, TargetName, shadow_ports};
+use kt_cluster::target::{Exposed, Target, TargetName, Way, shadow_ports};
 use kt_host::home::{host_name, user_name};
 use kt_host::shutdown::Triggers;
 use kt_wire::{IncomingQueue, Link};
@@ -103,6 +103,7 @@ async fn start(
     if let Some(deployment) = &target.deployment {
         info!("deployment '{deployment}' is reached by service '{}', which is exchanged", target.service);
     }
+    inbound::warn_of_kind(&target, Way::Redirect)?;
     let exposed = target.resolve(&ports.pairs)?;
     let service = target.service.clone();
     let deliveries = inbound::deliveries(&service, &exposed, ask.proxy_protocol);
@@ -144,8 +145,7 @@ async fn start(
     made.guards.start("guard", guard(cluster, redirected.clone(), shadow.name));
     let guards = made.guards.clone();
     tasks.start("guards", async move { Err::<(), _>(guards.failed().await) });
-    let probed = exposed.iter().find(|port| !port.is_udp()).map(|port| port.service);
-    inbound.wait_for_callers(&link, &service, probed).await;
+    inbound.wait_for_callers(&link, &service, target.called_port(&exposed)).await;
     report::ready(&[&ready_text(&target)]);
     Ok(())
 }

@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use kt_cluster::api::ApiError;
+use kt_cluster::target::Unfit;
 use kt_cluster::{access, preview, shadow, tunnel};
 use kt_wire::hello::HelloError;
 use kt_wire::{Reason, Refused};
@@ -59,6 +60,9 @@ fn advice(error: &anyhow::Error) -> Option<String> {
     }
     if let Some(preview) = find::<preview::Error>(error).and_then(of_preview) {
         return Some(preview);
+    }
+    if let Some(unfit) = find::<Unfit>(error) {
+        return Some(of_kind(unfit));
     }
     if let Some(access::Error::NoSuchContext(_)) = find(error) {
         return Some("`kubectl config get-contexts` lists them".into());
@@ -135,6 +139,16 @@ fn of_preview(error: &preview::Error) -> Option<String> {
         preview::Error::Left(_) => "`ktctl clean` removes it".into(),
         preview::Error::Api { .. } => return None,
     })
+}
+
+/// What works with a Service of that kind.
+fn of_kind(unfit: &Unfit) -> String {
+    match unfit {
+        Unfit::Alias { service, .. } | Unfit::NoSelector(service) => format!(
+            "`ktctl preview <new name> --expose ...` makes a service that leads here; have the callers of '{service}' call that one"
+        ),
+        Unfit::NodeLocal(_) => "`ktctl mesh --mode manual` adds this laptop to its pods, for callers on one node; `ktctl preview <new name> --expose ...` makes a service that leads here from every node".into(),
+    }
 }
 
 fn of_helper(error: &kt_host::helper::Error) -> Option<String> {

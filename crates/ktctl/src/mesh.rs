@@ -17,7 +17,7 @@ use kt_cluster::marks::Role;
 use kt_cluster::mesh::{MeshWanted, Router};
 use kt_cluster::redirect::{GuardEnd, GuardEvent, Lock, Owner, Redirected};
 use kt_cluster::shadow::{Shadow, ShadowWanted};
-use kt_cluster::target::{Exposed, Target, TargetName, shadow_ports};
+use kt_cluster::target::{Exposed, Target, TargetName, Way, shadow_ports};
 use kt_cluster::{Cluster, names};
 use kt_host::home::{host_name, user_name};
 use kt_host::shutdown::Triggers;
@@ -129,6 +129,7 @@ async fn start(
     if let Some(deployment) = &target.deployment {
         info!("deployment '{deployment}' is reached by service '{}', which is meshed", target.service);
     }
+    inbound::warn_of_kind(&target, if asked.is_manual { Way::Join } else { Way::Route })?;
     let exposed = target.resolve(&asked.ports.pairs)?;
     if let Some(udp) = exposed.iter().find(|port| port.is_udp()) {
         return Err(not_by_http(udp.service).into());

@@ -12,7 +12,7 @@ use kt_cluster::marks::{Config, Role};
 use kt_cluster::redirect::Owner;
 use kt_cluster::scale::Workload;
 use kt_cluster::shadow::ShadowWanted;
-use kt_cluster::target::{Expose, Exposed, NoSuchPort, TargetName, shadow_ports};
+use kt_cluster::target::{Expose, Exposed, NoSuchPort, TargetName, Way, shadow_ports};
 use kt_host::home::{host_name, user_name};
 use kt_host::shutdown::Triggers;
 use tokio::time::{sleep, timeout};
@@ -72,6 +72,9 @@ async fn start(
     check_rights(&cluster).await?;
     let workload = cluster.find_workload(&TargetName::parse(name)?).await?;
     check_labels(global, &workload)?;
+    if let Some(target) = &workload.target {
+        inbound::warn_of_kind(target, Way::Replace)?;
+    }
     let exposed = resolve(&workload, &ports.pairs)?;
     let deliveries = deliveries(&exposed, ask.proxy_protocol);
     if !ask.skip_port_checking {
@@ -103,8 +106,7 @@ async fn start(
     made.guards.start("guard", stand_in.guard());
     sleep(SETTLE).await; // each node learns by itself which pods are left
     if let Some(target) = &workload.target {
-        let probed = exposed.iter().find(|port| port.protocol == "TCP").map(|port| port.service);
-        inbound.wait_for_callers(&link, &target.service, probed).await;
+        inbound.wait_for_callers(&link, &target.service, target.called_port(&exposed)).await;
     }
     let ready =
         format!("Now all request to deployment '{}' will be redirected to local", workload.deployment);

@@ -41,9 +41,6 @@ pub(super) async fn start(
     journal: &Journal,
 ) -> anyhow::Result<()> {
     let (key, value) = (&asked.mark.key, &asked.mark.value);
-    if target.selector.is_empty() {
-        anyhow::bail!("service '{}' has no selector, no pod can be added to it", target.service);
-    }
     if target.selector.get(key).is_some_and(|selected| selected != value) {
         warn!(
             "service {} selects by label '{key}', which marks this version: nothing will come here, use --versionMark <other key>:{value}",
