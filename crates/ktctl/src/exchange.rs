@@ -142,7 +142,7 @@ async fn start(
     }
     let stuntman = heartbeat::stuntman(redirected);
     tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, stuntman));
-    made.guards.start("guard", guard(cluster, redirected.clone(), shadow.name));
+    made.guards.start("guard", guard(cluster, redirected.clone(), shadow.pod));
     let guards = made.guards.clone();
     tasks.start("guards", async move { Err::<(), _>(guards.failed().await) });
     inbound.wait_for_callers(&link, &service, target.called_port(&exposed)).await;
@@ -196,7 +196,7 @@ impl shadow::Successor for Replaced {
     async fn has_come(&self, shadow: Shadow, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
         self.inbound.serve(&link, incoming).await?;
         if let Some(redirected) = self.redirected.get() {
-            let guard = guard(self.cluster.clone(), redirected.clone(), shadow.name);
+            let guard = guard(self.cluster.clone(), redirected.clone(), shadow.pod);
             self.guards.start("guard", guard);
         }
         Ok(())

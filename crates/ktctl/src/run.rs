@@ -97,6 +97,8 @@ pub(crate) struct Status {
     pub(crate) namespace: String,
     /// Names of shadows.
     pub(crate) shadows: Vec<String>,
+    /// Are they Deployments?
+    pub(crate) deployments: bool,
     /// A Service, and what it was made to select.
     pub(crate) redirected: Option<(String, BTreeMap<String, String>)>,
     /// A Service that did not exist before, and what it was made to select.
@@ -172,6 +174,10 @@ impl Journal {
 
     pub(crate) fn note_shadow(&self, name: &str) {
         self.note(|status| status.shadows.push(name.into()));
+    }
+
+    pub(crate) fn note_deployments(&self) {
+        self.note(|status| status.deployments = true);
     }
 
     /// Takes back a shadow that was not made after all.

@@ -18,6 +18,7 @@ pub fn plan_sweep(seen: &Overview, now: i64, stale: Duration, own: &BTreeSet<Str
         seen.services.iter().filter(|service| sweep.is_abandoned(service)).collect();
     let mut plan: Vec<Repair> = restored.iter().map(|service| restore(service)).collect();
     plan.extend(sweep.scales());
+    plan.dedup(); // of a pod, and of the Deployment around it
     plan.extend(sweep.unlocks());
     let deletes = sweep.deletes(&restored);
     if !restored.is_empty() && !deletes.is_empty() {
@@ -40,7 +41,13 @@ impl Sweep<'_> {
     }
 
     fn dead(&self) -> impl Iterator<Item = &Ours> {
-        self.seen.ours.iter().filter(|ours| self.is_dead(&ours.object, ours.heartbeat))
+        self.seen.ours.iter().filter(|ours| self.is_dead_ours(ours))
+    }
+
+    /// A pod is as dead as the Deployment around it.
+    fn is_dead_ours(&self, ours: &Ours) -> bool {
+        let told = self.seen.deployment_of(ours).unwrap_or(ours);
+        self.is_dead(&told.object, told.heartbeat)
     }
 
     /// Is the Service redirected for nobody who lives?
@@ -48,13 +55,12 @@ impl Sweep<'_> {
         if !matches!(service.record, Record::Selector(_)) || !self.seen.knows(Kind::Pod) {
             return false;
         }
-        let lives = |ours: &Ours| !ours.terminating && !self.is_dead(&ours.object, ours.heartbeat);
+        let lives = |ours: &Ours| !ours.terminating && !self.is_dead_ours(ours);
         let name = Some(&service.object.name);
         // Between two looks of a living run's guard it may select its own pods.
         let guarded = self.seen.ours.iter().any(|ours| lives(ours) && ours.config.service.as_ref() == name);
         let selected: Vec<&Ours> = self.seen.selected(&service.selector).collect();
-        // A shadow Deployment has the heartbeat, and its pod has none.
-        let dead = selected.iter().any(|ours| self.is_dead(&ours.object, ours.heartbeat));
+        let dead = selected.iter().any(|ours| self.is_dead_ours(ours));
         match selected.is_empty() {
             true => !guarded || service.selector.contains_key(crate::marks::ROLE),
             false => dead || selected.iter().all(|ours| !lives(ours)),
@@ -74,9 +80,7 @@ impl Sweep<'_> {
     /// Who lives and has scaled it down, too, will scale it back.
     fn is_scaled_by_living(&self, deployment: &str) -> bool {
         self.seen.ours.iter().any(|ours| {
-            ours.config.app.as_deref() == Some(deployment)
-                && !ours.terminating
-                && !self.is_dead(&ours.object, ours.heartbeat)
+            ours.config.app.as_deref() == Some(deployment) && !ours.terminating && !self.is_dead_ours(ours)
         })
     }
 
@@ -97,7 +101,8 @@ impl Sweep<'_> {
                 self.delete(&service.object, service.heartbeat, stands_for)
             })
             .collect();
-        let ours = self.dead().filter(|ours| !ours.terminating);
+        let goes_along = |ours: &&Ours| self.seen.deployment_of(ours).is_some();
+        let ours = self.dead().filter(|ours| !ours.terminating && !goes_along(ours));
         deletes.extend(ours.map(|ours| self.delete(&ours.object, ours.heartbeat, self.stands_for(ours))));
         deletes.sort_by_key(|delete| match delete {
             Repair::Delete { object, .. } => Some((order(object.kind), object.name.clone())),
@@ -270,6 +275,17 @@ mod tests {
         let seen = overview(vec![silent], vec![redirected("echo")]);
 
         assert!(plan(&seen, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_deployment_scaled_by_a_shadow_in_a_deployment_gets_its_replicas_back() {
+        let config = crate::marks::Config::parse("app=echo,replicas=2");
+        let pod = Ours { config: config.clone(), ..shadow(Kind::Pod, "x-1", ALIVE) };
+        let around = Ours { config, ..shadow(Kind::Deployment, "x", ALIVE) };
+        let seen = overview(vec![around, pod], vec![]);
+
+        assert!(plan(&seen, &[]).is_empty());
+        assert_eq!(plan(&seen, &["uid-x"]), ["scale deployment echo to 2", "delete deployment x"]);
     }
 
     #[test]

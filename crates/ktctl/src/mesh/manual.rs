@@ -81,9 +81,9 @@ struct Replaced {
 impl Replaced {
     /// Only now that it takes callers may the service find the shadow.
     async fn join(&self, shadow: &Shadow) -> anyhow::Result<()> {
-        self.journal.note_joined(&shadow.name, &self.labels);
+        self.journal.note_joined(&shadow.pod, &self.labels);
         let labels = self.labels.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
-        Ok(self.cluster.label_pod(&shadow.name, &labels).await?)
+        Ok(self.cluster.label_pod(&shadow.pod, &labels).await?)
     }
 }
 
