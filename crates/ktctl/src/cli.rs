@@ -170,6 +170,12 @@ pub(crate) struct Exchange {
     /// selector: the service leads here, the pods stay; scale: the pods go until the end
     #[arg(long, value_name = "MODE", default_value = "selector")]
     pub(crate) mode: String,
+    /// Take the service from somebody who exchanges it, after asking
+    #[arg(long)]
+    pub(crate) takeover: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
     /// Mode scale: how many seconds to wait at the end until the original pods are ready
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub(crate) recover_wait_time: u64,

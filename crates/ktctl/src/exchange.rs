@@ -4,6 +4,7 @@
 //! mode scale the pods go, and the shadow takes their place.
 
 pub(crate) mod scale;
+mod takeover;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -11,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use kt_cluster::Cluster;
 use kt_cluster::leftovers::SETTLE;
 use kt_cluster::marks::Role;
-use kt_cluster::redirect::{GuardEnd, GuardEvent, Lock, Owner, Redirected};
+use kt_cluster::redirect::{GuardEnd, GuardEvent, Lock, Owner, Redirected, Restored};
 use kt_cluster::shadow::{Shadow, ShadowWanted};
 use kt_cluster::target::{Exposed, Target, TargetName, Way, shadow_ports};
 use kt_host::home::{host_name, user_name};
@@ -63,6 +64,14 @@ pub(crate) fn check(ask: &Exchange) -> Result<(&str, &Ports), Usage> {
             )));
         }
     }
+    if ask.takeover && ask.mode != "selector" {
+        return Err(Usage(
+            "--takeover is for mode selector, `ktctl recover` ends the exchange of somebody else".into(),
+        ));
+    }
+    if ask.yes && !ask.takeover {
+        return Err(Usage("--yes answers what --takeover asks".into()));
+    }
     let missing = || Usage("--expose is required, e.g. --expose 8080 or --expose 8080:80".into());
     let ports = ask.expose.as_ref().ok_or_else(missing)?;
     Ok((target, ports))
@@ -110,10 +119,11 @@ async fn start(
     if !ask.skip_port_checking {
         inbound::check_ports(&deliveries).await?;
     }
+    let from = takeover::ask(&cluster, &service, ask).await?;
     let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
     made.lock = Some(cluster.lock(&service, &owner, &|wait| info!("{wait}")).await?);
     info!("Service {service} locked");
-    cluster.check_redirectable(&service).await?;
+    takeover::check(&cluster, &service, from.as_deref()).await?;
 
     let keeper = Keeper::new(&cluster, global, &journal, wanted(global, ports, &target, &exposed)?, &service);
     made.shadow = Some(keeper.clone());
@@ -134,7 +144,10 @@ async fn start(
     inbound.serve(&link, opened.incoming).await?;
 
     journal.note_redirect(&service, &ours);
-    let done = cluster.redirect(&service, &ours).await?;
+    let done = match from {
+        Some(_) => cluster.take_over(&service, &ours).await?,
+        None => cluster.redirect(&service, &ours).await?,
+    };
     let redirected = redirected.get_or_init(|| done);
     if let Some(lock) = made.lock.take() {
         cluster.unlock(&lock).await?;
@@ -251,8 +264,11 @@ async fn put_back(
     lock: Option<Lock>,
 ) -> anyhow::Result<()> {
     if let Some((service, ours)) = redirected {
-        cluster.restore_service(service, ours).await?;
-        info!("Original service {service} recovered");
+        match cluster.restore_service(service, ours).await? {
+            Restored::Done => info!("Original service {service} recovered"),
+            Restored::NotOurs => info!("Service {service} did not lead here any more, and stays as it is"),
+            Restored::Gone => info!("Service {service} does not exist any more"),
+        }
     }
     if let Some(lock) = lock {
         cluster.unlock(&lock).await?;

@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use kt_cluster::api::ApiError;
+use kt_cluster::redirect::{self, Occupied};
 use kt_cluster::target::Unfit;
 use kt_cluster::{access, preview, shadow, tunnel};
 use kt_wire::hello::HelloError;
@@ -60,6 +61,9 @@ fn advice(error: &anyhow::Error) -> Option<String> {
     }
     if let Some(preview) = find::<preview::Error>(error).and_then(of_preview) {
         return Some(preview);
+    }
+    if let Some(redirect::Error::Occupied(Occupied::Exchanged { .. })) = find(error) {
+        return Some("`ktctl exchange --takeover` takes it over, after asking; a crash of theirs is mended by `ktctl recover`".into());
     }
     if let Some(unfit) = find::<Unfit>(error) {
         return Some(of_kind(unfit));
