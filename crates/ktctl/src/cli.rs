@@ -182,6 +182,9 @@ pub(crate) struct Exchange {
     /// Do not demand that something listens on the local ports
     #[arg(long)]
     pub(crate) skip_port_checking: bool,
+    /// Write the environment of the target's container to a file, until the end; it may hold secrets
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
     /// Tell the local program who calls: a PROXY protocol v2 header before each TCP connection
     #[arg(long)]
     pub(crate) proxy_protocol: bool,
@@ -253,6 +256,9 @@ pub(crate) struct Mesh {
     /// Do not demand that something listens on the local ports
     #[arg(long)]
     pub(crate) skip_port_checking: bool,
+    /// Write the environment of the target's container to a file, until the end; it may hold secrets
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
     /// Tell the local program who calls: a PROXY protocol v2 header before each TCP connection
     #[arg(long)]
     pub(crate) proxy_protocol: bool,

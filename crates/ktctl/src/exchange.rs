@@ -16,6 +16,7 @@ use kt_cluster::redirect::{GuardEnd, GuardEvent, Lock, Owner, Redirected, Restor
 use kt_cluster::shadow::{Shadow, ShadowWanted};
 use kt_cluster::target::{Exposed, Target, TargetName, Way, shadow_ports};
 use kt_host::home::{host_name, user_name};
+use kt_host::private_file::PrivateFile;
 use kt_host::shutdown::Triggers;
 use kt_wire::{IncomingQueue, Link};
 use tokio::time::sleep;
@@ -27,7 +28,7 @@ use crate::inbound::{self, Inbound};
 use crate::run::{Journal, Journals, Run};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, heartbeat, leftovers, report};
+use crate::{cleanup, env_file, heartbeat, leftovers, report};
 
 /// What was made and has to be undone.
 #[derive(Default)]
@@ -36,6 +37,8 @@ struct Made {
     lock: Option<Lock>,
     shadow: Option<Keeper>,
     inbound: Option<Inbound>,
+    /// It goes when this goes.
+    env_file: Option<PrivateFile>,
     /// Ended before the service is put back.
     guards: Tasks,
 }
@@ -119,6 +122,8 @@ async fn start(
     if !ask.skip_port_checking {
         inbound::check_ports(&deliveries).await?;
     }
+    made.env_file =
+        env_file::write(&cluster, ask.env_file.as_deref(), &target.selector, &exposed, &journal).await?;
     let from = takeover::ask(&cluster, &service, ask).await?;
     let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
     made.lock = Some(cluster.lock(&service, &owner, &|wait| info!("{wait}")).await?);

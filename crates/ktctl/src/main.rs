@@ -7,6 +7,7 @@ mod clean;
 mod cleanup;
 mod cli;
 mod connect;
+mod env_file;
 mod exchange;
 mod failure;
 mod heartbeat;

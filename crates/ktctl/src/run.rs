@@ -1,7 +1,7 @@
 //! One use of a command, from start to undone: its pid file, its journal, what asks it to end.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
@@ -109,6 +109,8 @@ pub(crate) struct Status {
     pub(crate) joined: Option<Joined>,
     /// A Deployment that was scaled to nothing.
     pub(crate) scaled: Option<Scaled>,
+    /// A file on this laptop with the environment of the target.
+    pub(crate) env_file: Option<PathBuf>,
     /// A Deployment that may be locked, and who holds the lock then.
     pub(crate) locked: Option<(String, String)>,
 }
@@ -205,6 +207,10 @@ impl Journal {
 
     pub(crate) fn note_scaled(&self, deployment: &str, replicas: i32) {
         self.note(|status| status.scaled = Some(Scaled { deployment: deployment.into(), replicas }));
+    }
+
+    pub(crate) fn note_env_file(&self, path: &Path) {
+        self.note(|status| status.env_file = Some(path.into()));
     }
 
     pub(crate) fn note_lock(&self, deployment: &str, owner: &str) {

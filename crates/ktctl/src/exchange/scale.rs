@@ -14,6 +14,7 @@ use kt_cluster::scale::Workload;
 use kt_cluster::shadow::ShadowWanted;
 use kt_cluster::target::{Expose, Exposed, NoSuchPort, TargetName, Way, shadow_ports};
 use kt_host::home::{host_name, user_name};
+use kt_host::private_file::PrivateFile;
 use kt_host::shutdown::Triggers;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
@@ -27,7 +28,7 @@ use crate::inbound::{self, Inbound};
 use crate::run::{Journal, Journals, Run};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, heartbeat, leftovers, report};
+use crate::{cleanup, env_file, heartbeat, leftovers, report};
 
 /// How long the original pods may take to leave before we say that we are ready.
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(15);
@@ -38,6 +39,8 @@ struct Made {
     cluster: Option<(Cluster, Journal)>,
     shadow: Option<Keeper>,
     inbound: Option<Inbound>,
+    /// It goes when this goes.
+    env_file: Option<PrivateFile>,
     guards: Tasks,
 }
 
@@ -83,6 +86,8 @@ async fn start(
     if let Some(target) = &workload.target {
         cluster.check_redirectable(&target.service).await?;
     }
+    let env_file = ask.env_file.as_deref();
+    made.env_file = env_file::write(&cluster, env_file, &workload.labels, &exposed, &journal).await?;
     let replicas = lock(&cluster, &workload, &journal).await?;
     warn_of(&cluster, &workload, replicas).await;
 
