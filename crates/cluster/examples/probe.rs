@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use kt_cluster::heartbeat::{Kind, ObjectRef};
 use kt_cluster::leftovers::{Recovery, plan_recover, plan_sweep};
 use kt_cluster::marks::{Config, Role};
 use kt_cluster::redirect::Owner;
@@ -148,7 +147,7 @@ async fn exchange(cluster: &Cluster, program: &str, service: &str, seconds: u64)
     let redirected = cluster.redirect(&target.service, &shadow.mark()).await?;
     cluster.unlock(&lock).await?;
     println!("{:?} {redirected:?}", begun.elapsed());
-    let beaten = cluster.beat(&[ObjectRef::new(Kind::Pod, &shadow.name, &shadow.uid)]).await;
+    let beaten = cluster.beat(&[shadow.object()]).await;
     println!("{beaten:?}");
     tokio::select! {
         () = tokio::time::sleep(Duration::from_secs(seconds)) => {}

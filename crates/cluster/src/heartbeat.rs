@@ -66,6 +66,14 @@ impl ObjectRef {
     pub fn new(kind: Kind, name: &str, uid: &str) -> ObjectRef {
         ObjectRef { kind, name: name.to_owned(), uid: uid.to_owned() }
     }
+
+    /// The object as the owner of others, which go with it.
+    pub(crate) fn as_owner(&self) -> serde_json::Value {
+        let resource = self.kind.resource();
+        json!({
+            "apiVersion": resource.api_version, "kind": resource.kind, "name": self.name, "uid": self.uid,
+        })
+    }
 }
 
 impl fmt::Display for ObjectRef {

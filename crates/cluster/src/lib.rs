@@ -32,6 +32,7 @@
 pub mod access;
 pub mod api;
 mod cluster;
+pub mod environment;
 pub mod heartbeat;
 pub mod leftovers;
 pub mod marks;

@@ -101,6 +101,13 @@ impl Overview {
         self.services.iter().find(|service| service.object.name == name)
     }
 
+    /// The Deployment of ours around a pod of ours: it has the sign of life for both.
+    pub fn deployment_of(&self, pod: &Ours) -> Option<&Ours> {
+        let target = pod.labels.get(marks::TARGET).filter(|_| pod.object.kind == Kind::Pod)?;
+        let mut deployments = self.ours.iter().filter(|ours| ours.object.kind == Kind::Deployment);
+        deployments.find(|deployment| deployment.labels.get(marks::TARGET) == Some(target))
+    }
+
     /// Pods and Deployments of ours which a selector selects, or is meant to: keys that somebody
     /// applied on top of a redirect do not count.
     pub fn selected(&self, selector: &BTreeMap<String, String>) -> impl Iterator<Item = &Ours> {

@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::Cluster;
 use crate::api::ApiError;
 use crate::heartbeat::{self, Kind, ObjectRef};
+use crate::shadow::Shadow;
 use crate::{marks, redirect};
 
 /// A Service as `preview` wants it.
@@ -141,15 +142,14 @@ impl Cluster {
         }
     }
 
-    /// Makes the Service the owner of a shadow's pod, so that both go together whoever deletes the
+    /// Makes the Service the owner of a shadow, so that both go together whoever deletes the
     /// Service. Where pods can not be changed they stay apart, which only others notice.
-    pub async fn own_shadow(&self, service: &ObjectRef, shadow: &str) {
-        let owner = json!({"metadata": {"ownerReferences": [
-            {"apiVersion": "v1", "kind": "Service", "name": service.name, "uid": service.uid}
-        ]}});
-        let patched = self.any(Kind::Pod).patch(shadow, &PatchParams::default(), &Patch::Merge(&owner)).await;
+    pub async fn own_shadow(&self, service: &ObjectRef, shadow: &Shadow) {
+        let owner = json!({"metadata": {"ownerReferences": [service.as_owner()]}});
+        let ObjectRef { kind, name, .. } = shadow.object();
+        let patched = self.any(kind).patch(&name, &PatchParams::default(), &Patch::Merge(&owner)).await;
         if let Err(error) = patched {
-            tracing::debug!(%error, shadow, "the shadow stays without an owner");
+            tracing::debug!(%error, name, "the shadow stays without an owner");
         }
     }
 

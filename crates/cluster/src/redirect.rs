@@ -117,13 +117,37 @@ impl Cluster {
         service: &str,
         ours: &BTreeMap<String, String>,
     ) -> Result<Redirected, Error> {
+        self.redirect_from(service, ours, false).await
+    }
+
+    /// The same, even if somebody lives who exchanges the Service: his guard sees it, and ends his run.
+    pub async fn take_over(
+        &self,
+        service: &str,
+        ours: &BTreeMap<String, String>,
+    ) -> Result<Redirected, Error> {
+        self.redirect_from(service, ours, true).await
+    }
+
+    async fn redirect_from(
+        &self,
+        service: &str,
+        ours: &BTreeMap<String, String>,
+        takes_over: bool,
+    ) -> Result<Redirected, Error> {
         for _ in 0..ROUNDS {
             let read = self.service(service).await?;
-            if let Standing::Leftover = self.standing(&read).await? {
-                self.restore_to_record(&read).await?;
-                continue;
-            }
-            let original = read.spec.as_ref().and_then(|spec| spec.selector.clone());
+            let original = match self.standing(&read).await {
+                Ok(Standing::Leftover) => {
+                    self.restore_to_record(&read).await?;
+                    continue;
+                }
+                Ok(Standing::Free) => read.spec.as_ref().and_then(|spec| spec.selector.clone()),
+                Err(Error::Occupied(Occupied::Exchanged { .. })) if takes_over => {
+                    record::read(&read).and_then(Result::ok).flatten()
+                }
+                Err(error) => return Err(error),
+            };
             let stuntman = self.ensure_stuntman(&read, original.as_ref()).await?;
             let patch = record::redirect_patch(&read, original.as_ref(), ours);
             if self.patched("switching service", service, &patch).await? {

@@ -22,6 +22,7 @@ use crate::Cluster;
 use crate::api::{ApiError, Right};
 use crate::heartbeat;
 use crate::marks::{self, Config, Role};
+use crate::shadow;
 use crate::target::{self, Target};
 
 /// Why a Deployment is not scaled.
@@ -144,7 +145,8 @@ impl Cluster {
         let listed = pods.list(&ListParams::default().labels(&label)).await;
         let listed = listed.map_err(|source| refused("reading the shadows of", deployment)(source.into()))?;
         let stale = i64::try_from(self.settings().stale.as_secs()).unwrap_or(i64::MAX);
-        let others = listed.items.iter().filter(|pod| !ours.contains(&pod.name_any()));
+        let is_ours = |pod: &&Pod| ours.iter().any(|shadow| shadow::has_pod(shadow, &pod.name_any()));
+        let others = listed.items.iter().filter(|pod| !is_ours(pod));
         let mut living = others.filter(|pod| {
             pod.metadata.deletion_timestamp.is_none()
                 && stands_for(pod, deployment)

@@ -5,6 +5,7 @@
 //! reports about a pod, and this file carries it all out.
 
 mod borrow;
+mod deployment;
 mod failure;
 mod plan;
 mod refusal;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 
 pub use self::borrow::Image;
@@ -28,15 +29,20 @@ pub use self::wanted::{FOLLOWED, Programs, Quota, ShadowPort, ShadowWanted};
 use self::plan::Place;
 use crate::Cluster;
 use crate::api::ApiError;
+use crate::heartbeat::{Kind, ObjectRef};
 use crate::marks;
 
 /// A shadow that runs.
 #[derive(Clone, Debug)]
 pub struct Shadow {
-    /// Name of the pod, and of its config map if it has one.
+    /// Name of the pod or of the Deployment around it, and of its config map if it has one.
     pub name: String,
+    /// Name of the pod.
+    pub pod: String,
     /// The pod's uid.
     pub uid: String,
+    /// The Deployment's uid, when there is one around the pod.
+    pub deployment: Option<String>,
     /// The config map's uid, when the program was carried in one.
     pub config_map: Option<String>,
     /// All labels of the pod.
@@ -57,6 +63,14 @@ impl Shadow {
     pub fn mark(&self) -> BTreeMap<String, String> {
         self.selected.clone()
     }
+
+    /// What has to be deleted for the shadow to be gone.
+    pub fn object(&self) -> ObjectRef {
+        match &self.deployment {
+            Some(uid) => ObjectRef::new(Kind::Deployment, &self.name, uid),
+            None => ObjectRef::new(Kind::Pod, &self.pod, &self.uid),
+        }
+    }
 }
 
 /// What happens while a shadow comes to life, in the words for the user.
@@ -68,6 +82,13 @@ pub enum Progress {
     Deploying {
         /// Its name.
         pod: String,
+        /// Where.
+        namespace: String,
+    },
+    /// A Deployment for the pod is being made.
+    DeployingIn {
+        /// Its name.
+        deployment: String,
         /// Where.
         namespace: String,
     },
@@ -93,6 +114,9 @@ impl fmt::Display for Progress {
             Progress::Image(image) => image.fmt(f),
             Progress::Deploying { pod, namespace } => {
                 write!(f, "Deploying shadow pod {pod} in namespace {namespace}")
+            }
+            Progress::DeployingIn { deployment, namespace } => {
+                write!(f, "Creating shadow deployment {deployment} in namespace {namespace}")
             }
             Progress::Adjusted(adjustment) => adjustment.fmt(f),
             Progress::Waiting { pod, what } if what.is_empty() => {
@@ -121,7 +145,7 @@ impl Cluster {
         let made = self.make_until_it_runs(wanted, &mut place, progress).await;
         match made {
             Ok(shadow) => {
-                progress(Progress::Ready { pod: shadow.name.clone() });
+                progress(Progress::Ready { pod: shadow.pod.clone() });
                 Ok(shadow)
             }
             Err(error) if error.made_nothing(wanted) => Err(error),
@@ -134,16 +158,37 @@ impl Cluster {
         }
     }
 
-    /// Deletes a shadow: its pod, and its config map if it has one. Content when they are gone.
+    /// Deletes a shadow: its pod or Deployment, and its config map if it has one. Content when they are
+    /// gone; what has its name and was made by nobody of us stays.
     pub async fn delete_shadow(&self, name: &str) -> Result<(), ApiError> {
-        let now = DeleteParams::default();
-        let pods: Api<Pod> = self.objects();
-        let config_maps: Api<ConfigMap> = self.objects();
-        let (pod, config_map) = tokio::join!(pods.delete(name, &now), config_maps.delete(name, &now));
-        gone(pod.map(drop))?;
-        match gone(config_map.map(drop)) {
-            // Whoever may not delete config maps did not make one.
-            Err(error) if error.is_forbidden() => Ok(()),
+        let (pod, deployment, config_map) = tokio::join!(
+            self.delete_ours(Kind::Pod, name),
+            self.delete_ours(Kind::Deployment, name),
+            self.delete_ours(Kind::ConfigMap, name)
+        );
+        pod?;
+        for optional in [deployment, config_map] {
+            match optional {
+                // Whoever may not delete them did not make one.
+                Err(error) if error.is_forbidden() => {}
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete_ours(&self, kind: Kind, name: &str) -> Result<(), ApiError> {
+        let objects = self.any(kind);
+        let there = objects.get_metadata_opt(name).await?;
+        let is_ours = |labels: &BTreeMap<String, String>| {
+            labels.get(marks::CONTROL_BY).is_some_and(|value| value == marks::KT)
+                || labels.contains_key(marks::ROLE)
+        };
+        let Some(there) = there.filter(|there| is_ours(there.labels())) else { return Ok(()) };
+        let only_this = Preconditions { uid: there.uid(), resource_version: None };
+        let this = DeleteParams { preconditions: Some(only_this), ..DeleteParams::background() };
+        match objects.delete(name, &this).await.map(drop).map_err(ApiError::from) {
+            Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
             result => result,
         }
     }
@@ -207,6 +252,7 @@ impl Cluster {
                 return Err(failed);
             };
             place.adjust(&adjustment);
+            place.mark = crate::names::target_mark(); // pods of the first try may still be there
             progress(Progress::Adjusted(adjustment));
             let removed = self.delete_shadow(&wanted.name).await;
             removed.map_err(|source| Error::Removing { name: wanted.name.clone(), source })?;
@@ -220,28 +266,28 @@ impl Cluster {
         place: &Place,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Shadow, Error> {
+        if wanted.deployment {
+            return self.make_in_deployment(wanted, place, progress).await;
+        }
         let (pod, namespace) = (wanted.name.clone(), place.namespace.clone());
         progress(Progress::Deploying { pod, namespace });
-        let config_map = match plan::config_map(wanted, place)? {
-            Some(config_map) => Some(self.create(&config_map, "config map").await?),
-            None => None,
-        };
+        let config_map = self.create_config_map(wanted, place).await?;
         let pod: Pod = self.create(&plan::pod(wanted, place), "pod").await?;
-        let owning = self.own_config_map(config_map.as_ref(), &pod);
+        let owner = ObjectRef::new(Kind::Pod, &pod.name_any(), &pod.uid().unwrap_or_default());
+        let owning = self.own_config_map(config_map.as_ref(), &owner);
         let (running, ()) = tokio::join!(self.wait_until_it_runs(&pod, wanted, progress), owning);
-        let running = running?;
-        let status = running.status.clone().unwrap_or_default();
-        Ok(Shadow {
-            name: running.name_any(),
-            uid: running.uid().unwrap_or_default(),
-            config_map: config_map.and_then(|config_map| config_map.uid()),
-            address: status.pod_ip,
-            node: running.spec.as_ref().and_then(|spec| spec.node_name.clone()),
-            image: place.image.clone(),
-            adjustments: place.adjustments.list(),
-            selected: plan::selected(wanted, place),
-            labels: running.labels().clone(),
-        })
+        Ok(shadow(&running?, None, config_map.and_then(|config_map| config_map.uid()), wanted, place))
+    }
+
+    async fn create_config_map(
+        &self,
+        wanted: &ShadowWanted,
+        place: &Place,
+    ) -> Result<Option<ConfigMap>, Error> {
+        match plan::config_map(wanted, place)? {
+            Some(config_map) => self.create(&config_map, "config map").await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn create<K>(&self, object: &K, kind: &'static str) -> Result<K, Error>
@@ -258,12 +304,11 @@ impl Cluster {
         made.map_err(|source| Error::Creating { kind, name, source: source.into() })
     }
 
-    /// Makes the pod the owner of its config map, so that both go together whoever deletes the pod.
-    async fn own_config_map(&self, config_map: Option<&ConfigMap>, pod: &Pod) {
-        let (Some(config_map), Some(uid)) = (config_map, pod.uid()) else { return };
-        let owner = serde_json::json!({"metadata": {"ownerReferences": [
-            {"apiVersion": "v1", "kind": "Pod", "name": pod.name_any(), "uid": uid}
-        ]}});
+    /// Makes the pod, or the Deployment around it, the owner of its config map, so that both go
+    /// together whoever deletes the owner.
+    async fn own_config_map(&self, config_map: Option<&ConfigMap>, owner: &ObjectRef) {
+        let Some(config_map) = config_map else { return };
+        let owner = serde_json::json!({"metadata": {"ownerReferences": [owner.as_owner()]}});
         let config_maps: Api<ConfigMap> = self.objects();
         let patch = Patch::Merge(&owner);
         let name = config_map.name_any();
@@ -271,6 +316,33 @@ impl Cluster {
             tracing::debug!(%error, config_map = name, "the config map stays without an owner");
         }
     }
+}
+
+fn shadow(
+    pod: &Pod,
+    deployment: Option<String>,
+    config_map: Option<String>,
+    wanted: &ShadowWanted,
+    place: &Place,
+) -> Shadow {
+    Shadow {
+        name: wanted.name.clone(),
+        pod: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        deployment,
+        config_map,
+        address: pod.status.as_ref().and_then(|status| status.pod_ip.clone()),
+        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        image: place.image.clone(),
+        adjustments: place.adjustments.list(),
+        selected: plan::selected(wanted, place),
+        labels: pod.labels().clone(),
+    }
+}
+
+/// Is a pod of this name that of a shadow, or of the Deployment that is the shadow?
+pub(crate) fn has_pod(shadow: &str, pod: &str) -> bool {
+    pod.strip_prefix(shadow).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 /// Is the pod one that a `ktctl` made?
@@ -286,11 +358,4 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
         && conditions.is_some_and(|conditions| {
             conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
         })
-}
-
-fn gone(result: kube::Result<()>) -> Result<(), ApiError> {
-    match result.map_err(ApiError::from) {
-        Err(error) if error.is_not_found() => Ok(()),
-        result => result,
-    }
 }

@@ -1,6 +1,8 @@
 //! What a command is about: a Service, found by the names that users type.
 
 mod expose;
+pub(crate) mod gitops;
+mod kind;
 mod ports;
 
 use std::collections::BTreeMap;
@@ -11,6 +13,8 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 pub use self::expose::{BadExpose, Expose};
+pub use self::gitops::GitOps;
+pub use self::kind::{Caution, Unfit, Way};
 pub use self::ports::{Exposed, NoSuchPort, ServedPort, shadow_ports};
 
 use crate::Cluster;
@@ -108,6 +112,17 @@ impl Target {
     /// The ports of the Service that `asked` means.
     pub fn resolve(&self, asked: &[Expose]) -> Result<Vec<Exposed>, NoSuchPort> {
         ports::resolve(&self.as_read, &self.pods, asked)
+    }
+
+    /// Can callers of the Service be brought to a laptop in this way? Tells what is different then.
+    pub fn check(&self, way: Way) -> Result<Vec<Caution>, Unfit> {
+        kind::check(&self.as_read, way)
+    }
+
+    /// The first of these TCP ports, as callers of the Service call it.
+    pub fn called_port(&self, exposed: &[Exposed]) -> Option<u16> {
+        let port = exposed.iter().find(|port| port.protocol == "TCP")?;
+        Some(if kind::is_headless(&self.as_read) { port.pod } else { port.service })
     }
 
     /// All ports of the Service.

@@ -21,6 +21,7 @@ pub mod memory;
 #[cfg(target_os = "linux")]
 mod netlink;
 pub mod paths;
+pub mod private_file;
 pub mod privilege;
 pub mod process;
 pub mod redirect;

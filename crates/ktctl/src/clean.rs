@@ -11,7 +11,7 @@ use kt_cluster::Cluster;
 use kt_cluster::heartbeat::Kind;
 use kt_cluster::leftovers::{Outcome, Repair, plan_sweep};
 use kt_cluster::marks;
-use kt_cluster::overview::Overview;
+use kt_cluster::overview::{Ours, Overview};
 use kt_host::Helper;
 use kt_host::shutdown::Triggers;
 use tracing::{debug, info, warn};
@@ -140,8 +140,9 @@ fn is_of(status: &Status, cluster: &Cluster) -> bool {
 
 /// The uids of what dead runs of this laptop have left here.
 fn own(seen: &Overview, dead: &[Status]) -> BTreeSet<String> {
+    let is_own = |ours: &Ours| dead.iter().any(|status| status.shadows.contains(&ours.object.name));
     let shadows =
-        seen.ours.iter().filter(|ours| dead.iter().any(|status| status.shadows.contains(&ours.object.name)));
+        seen.ours.iter().filter(|ours| is_own(ours) || seen.deployment_of(ours).is_some_and(is_own));
     let services = seen.services.iter().filter(|service| {
         let target = service.selector.get(marks::TARGET);
         let previewed = dead.iter().filter_map(|status| status.previewed.as_ref());

@@ -71,7 +71,7 @@ pub(crate) async fn in_cluster(
 
 /// Names the commands that undo what a run has left in its cluster.
 pub(crate) fn say_remaining(status: &Status) {
-    let Status { namespace, shadows, redirected, previewed, meshed, scaled, .. } = status;
+    let Status { namespace, shadows, redirected, previewed, meshed, scaled, deployments, .. } = status;
     if let Some(meshed) = meshed {
         let service = &meshed.service;
         let (router, stuntman) = (names::router(service), names::stuntman(service));
@@ -91,9 +91,10 @@ pub(crate) fn say_remaining(status: &Status) {
     if let Some((service, _)) = previewed {
         warn!(">> remove the service by: kubectl -n {namespace} delete service/{service} --ignore-not-found");
     }
+    let kind = if *deployments { "deployment" } else { "pod" };
     for name in shadows {
         warn!(
-            ">> remove what remains by: kubectl -n {namespace} delete pod/{name} configmap/{name} --ignore-not-found"
+            ">> remove what remains by: kubectl -n {namespace} delete {kind}/{name} configmap/{name} --ignore-not-found"
         );
     }
 }

@@ -75,6 +75,9 @@ pub(crate) struct Global {
     /// Seconds for a helper pod to become ready
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) pod_creation_timeout: u64,
+    /// Wrap the shadow pod in a deployment, which makes it anew when it is lost
+    #[arg(long, global = true)]
+    pub(crate) use_shadow_deployment: bool,
     /// Take the laptop's clock for heartbeats instead of the cluster's
     #[arg(long, global = true)]
     pub(crate) use_local_time: bool,
@@ -101,6 +104,9 @@ pub(crate) enum Command {
     Mesh(Mesh),
     /// Let the cluster call a program on this laptop by a new service
     Preview(Preview),
+    /// The old look of `preview`: a deployment of the service's name
+    #[command(hide = true)]
+    Run(Run),
     /// Put a service back as it was before somebody exchanged it
     Recover(Recover),
     /// Remove what dead runs have left, in the cluster and on this laptop
@@ -164,12 +170,21 @@ pub(crate) struct Exchange {
     /// selector: the service leads here, the pods stay; scale: the pods go until the end
     #[arg(long, value_name = "MODE", default_value = "selector")]
     pub(crate) mode: String,
+    /// Take the service from somebody who exchanges it, after asking
+    #[arg(long)]
+    pub(crate) takeover: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
     /// Mode scale: how many seconds to wait at the end until the original pods are ready
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub(crate) recover_wait_time: u64,
     /// Do not demand that something listens on the local ports
     #[arg(long)]
     pub(crate) skip_port_checking: bool,
+    /// Write the environment of the target's container to a file, until the end; it may hold secrets
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
     /// Tell the local program who calls: a PROXY protocol v2 header before each TCP connection
     #[arg(long)]
     pub(crate) proxy_protocol: bool,
@@ -194,6 +209,24 @@ pub(crate) struct Preview {
     /// Tell the local program who calls: a PROXY protocol v2 header before each TCP connection
     #[arg(long)]
     pub(crate) proxy_protocol: bool,
+}
+
+/// `ktctl run`, as it was until 0.0.13
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "camelCase")]
+pub(crate) struct Run {
+    /// Name of the deployment, and of the service
+    #[arg(value_name = "SERVICE", num_args = 0..)]
+    pub(crate) services: Vec<String>,
+    /// The port, on the laptop and in the cluster
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Make the service, too
+    #[arg(long)]
+    pub(crate) expose: bool,
+    /// Do not demand that something listens on the local port
+    #[arg(long)]
+    pub(crate) skip_port_checking: bool,
 }
 
 /// `ktctl mesh`
@@ -223,6 +256,9 @@ pub(crate) struct Mesh {
     /// Do not demand that something listens on the local ports
     #[arg(long)]
     pub(crate) skip_port_checking: bool,
+    /// Write the environment of the target's container to a file, until the end; it may hold secrets
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
     /// Tell the local program who calls: a PROXY protocol v2 header before each TCP connection
     #[arg(long)]
     pub(crate) proxy_protocol: bool,

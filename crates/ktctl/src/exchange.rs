@@ -4,6 +4,7 @@
 //! mode scale the pods go, and the shadow takes their place.
 
 pub(crate) mod scale;
+mod takeover;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -11,10 +12,11 @@ use std::sync::{Arc, OnceLock};
 use kt_cluster::Cluster;
 use kt_cluster::leftovers::SETTLE;
 use kt_cluster::marks::Role;
-use kt_cluster::redirect::{GuardEnd, GuardEvent, Lock, Owner, Redirected};
+use kt_cluster::redirect::{GuardEnd, GuardEvent, Lock, Owner, Redirected, Restored};
 use kt_cluster::shadow::{Shadow, ShadowWanted};
-use kt_cluster::target::{Exposed, Target, TargetName, shadow_ports};
+use kt_cluster::target::{Exposed, Target, TargetName, Way, shadow_ports};
 use kt_host::home::{host_name, user_name};
+use kt_host::private_file::PrivateFile;
 use kt_host::shutdown::Triggers;
 use kt_wire::{IncomingQueue, Link};
 use tokio::time::sleep;
@@ -26,7 +28,7 @@ use crate::inbound::{self, Inbound};
 use crate::run::{Journal, Journals, Run, Status};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, heartbeat, leftovers, report};
+use crate::{cleanup, env_file, heartbeat, leftovers, report};
 
 /// What was made and has to be undone.
 #[derive(Default)]
@@ -35,6 +37,8 @@ struct Made {
     lock: Option<Lock>,
     shadow: Option<Keeper>,
     inbound: Option<Inbound>,
+    /// It goes when this goes.
+    env_file: Option<PrivateFile>,
     /// Ended before the service is put back.
     guards: Tasks,
 }
@@ -62,6 +66,14 @@ pub(crate) fn check(ask: &Exchange) -> Result<(&str, &Ports), Usage> {
                 "invalid exchange method '{other}', supported are selector, scale, ephemeral"
             )));
         }
+    }
+    if ask.takeover && ask.mode != "selector" {
+        return Err(Usage(
+            "--takeover is for mode selector, `ktctl recover` ends the exchange of somebody else".into(),
+        ));
+    }
+    if ask.yes && !ask.takeover {
+        return Err(Usage("--yes answers what --takeover asks".into()));
     }
     let missing = || Usage("--expose is required, e.g. --expose 8080 or --expose 8080:80".into());
     let ports = ask.expose.as_ref().ok_or_else(missing)?;
@@ -103,17 +115,21 @@ async fn start(
     if let Some(deployment) = &target.deployment {
         info!("deployment '{deployment}' is reached by service '{}', which is exchanged", target.service);
     }
+    inbound::warn_of_kind(&target, Way::Redirect)?;
     let exposed = target.resolve(&ports.pairs)?;
     let service = target.service.clone();
     let deliveries = inbound::deliveries(&service, &exposed, ask.proxy_protocol);
     if !ask.skip_port_checking {
         inbound::check_ports(&deliveries).await?;
     }
+    made.env_file =
+        env_file::write(&cluster, ask.env_file.as_deref(), &target.selector, &exposed, &journal).await?;
+    let from = takeover::ask(&cluster, &service, ask).await?;
     let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
     journal.note_service_lock(&service, &owner.to_string());
     made.lock = Some(cluster.lock(&service, &owner, &|wait| info!("{wait}")).await?);
     info!("Service {service} locked");
-    cluster.check_redirectable(&service).await?;
+    takeover::check(&cluster, &service, from.as_deref()).await?;
 
     let keeper = Keeper::new(&cluster, global, &journal, wanted(global, ports, &target, &exposed)?, &service);
     made.shadow = Some(keeper.clone());
@@ -134,7 +150,10 @@ async fn start(
     inbound.serve(&link, opened.incoming).await?;
 
     journal.note_redirect(&service, &ours);
-    let done = cluster.redirect(&service, &ours).await?;
+    let done = match from {
+        Some(_) => cluster.take_over(&service, &ours).await?,
+        None => cluster.redirect(&service, &ours).await?,
+    };
     let redirected = redirected.get_or_init(|| done);
     if let Some(lock) = made.lock.take() {
         cluster.unlock(&lock).await?;
@@ -143,11 +162,10 @@ async fn start(
     }
     let stuntman = heartbeat::stuntman(redirected);
     tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, stuntman));
-    made.guards.start("guard", guard(cluster, redirected.clone(), shadow.name));
+    made.guards.start("guard", guard(cluster, redirected.clone(), shadow.pod));
     let guards = made.guards.clone();
     tasks.start("exchange", async move { Err::<(), _>(guards.why_failed().await) });
-    let probed = exposed.iter().find(|port| !port.is_udp()).map(|port| port.service);
-    inbound.wait_for_callers(&link, &service, probed).await;
+    inbound.wait_for_callers(&link, &service, target.called_port(&exposed)).await;
     report::ready(&[&ready_text(&target)]);
     Ok(())
 }
@@ -198,7 +216,7 @@ impl shadow::Successor for Replaced {
     async fn has_come(&self, shadow: Shadow, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
         self.inbound.serve(&link, incoming).await?;
         if let Some(redirected) = self.redirected.get() {
-            let guard = guard(self.cluster.clone(), redirected.clone(), shadow.name);
+            let guard = guard(self.cluster.clone(), redirected.clone(), shadow.pod);
             self.guards.start("guard", guard);
         }
         Ok(())
@@ -253,8 +271,11 @@ async fn put_back(
     locked: Option<&(String, String)>,
 ) -> anyhow::Result<()> {
     if let Some((service, ours)) = redirected {
-        cluster.restore_service(service, ours).await?;
-        info!("Original service {service} recovered");
+        match cluster.restore_service(service, ours).await? {
+            Restored::Done => info!("Original service {service} recovered"),
+            Restored::NotOurs => info!("Service {service} did not lead here any more, and stays as it is"),
+            Restored::Gone => info!("Service {service} does not exist any more"),
+        }
     }
     if let Some((service, owner)) = locked {
         cluster.unlock_held(service, owner).await?;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use kt_cluster::api::ApiError;
 use kt_cluster::redirect::Occupied;
+use kt_cluster::target::Unfit;
 use kt_cluster::{access, mesh, preview, redirect, shadow, tunnel};
 use kt_wire::hello::HelloError;
 use kt_wire::{Reason, Refused};
@@ -66,6 +67,9 @@ fn advice(error: &anyhow::Error) -> Option<String> {
     }
     if let Some(redirect) = redirect(error).and_then(of_redirect) {
         return Some(redirect);
+    }
+    if let Some(unfit) = find::<Unfit>(error) {
+        return Some(of_kind(unfit));
     }
     if let Some(access::Error::NoSuchContext(_)) = find(error) {
         return Some("`kubectl config get-contexts` lists them".into());
@@ -172,7 +176,12 @@ fn of_redirect(error: &redirect::Error) -> Option<String> {
 
 fn of_occupied(occupied: &Occupied) -> Option<String> {
     Some(match occupied {
-        Occupied::Exchanged { service, user } | Occupied::MeshExchanged { service, user } => {
+        Occupied::Exchanged { service, user } => {
+            format!(
+                "ask {user} to end it, or take it over with --takeover; if that run is dead, `ktctl recover {service}` puts the service back"
+            )
+        }
+        Occupied::MeshExchanged { service, user } => {
             format!(
                 "ask {user} to end it; if that run is dead, `ktctl recover {service}` puts the service back"
             )
@@ -186,6 +195,16 @@ fn of_occupied(occupied: &Occupied) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+/// What works with a Service of that kind.
+fn of_kind(unfit: &Unfit) -> String {
+    match unfit {
+        Unfit::Alias { service, .. } | Unfit::NoSelector(service) => format!(
+            "`ktctl preview <new name> --expose ...` makes a service that leads here; have the callers of '{service}' call that one"
+        ),
+        Unfit::NodeLocal(_) => "`ktctl mesh --mode manual` adds this laptop to its pods, for callers on one node; `ktctl preview <new name> --expose ...` makes a service that leads here from every node".into(),
+    }
 }
 
 fn of_helper(error: &kt_host::helper::Error) -> Option<String> {

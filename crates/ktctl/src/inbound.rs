@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use kt_cluster::leftovers::SETTLE;
 use kt_cluster::names;
-use kt_cluster::target::Exposed;
+use kt_cluster::target::{Exposed, Unfit, Way};
 use kt_wire::{IncomingQueue, Link, Open, Protocol, Target};
 use tokio::time::{interval, sleep, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::failure::Advised;
 use crate::inbound::deliver::{Delivery, Drain};
@@ -83,6 +83,14 @@ pub(crate) fn deliveries(service: &str, exposed: &[Exposed], says_caller: bool) 
         says_caller,
     };
     exposed.iter().map(delivery).collect()
+}
+
+/// Says what is different with a Service of this kind; fails when it can not be brought here so.
+pub(crate) fn warn_of_kind(target: &kt_cluster::target::Target, way: Way) -> Result<(), Unfit> {
+    for caution in target.check(way)? {
+        warn!("{caution}");
+    }
+    Ok(())
 }
 
 /// Demands that programs listen where callers will be delivered. Of datagrams that can not be known.

@@ -7,6 +7,7 @@ mod clean;
 mod cleanup;
 mod cli;
 mod connect;
+mod env_file;
 mod exchange;
 mod failure;
 mod heartbeat;
@@ -75,6 +76,7 @@ fn start(global: &Global, command: &Command) -> anyhow::Result<()> {
         Command::Exchange(ask) => drop(exchange::check(ask)?),
         Command::Mesh(ask) => drop(mesh::check(ask)?),
         Command::Preview(ask) => drop(preview::check(ask)?),
+        Command::Run(ask) => drop(preview::as_run::check(ask)?),
         Command::Recover(ask) => drop(recover::check(ask)?),
         Command::Birdseye(ask) => drop(birdseye::check(ask)?),
         Command::Clean(_) => {}
@@ -116,6 +118,7 @@ async fn carry_out(global: &Global, command: &Command, helper: Option<Spawned>) 
         Command::Exchange(ask) => exchange::run(global, ask, triggers).await,
         Command::Mesh(ask) => mesh::run(global, ask, triggers).await,
         Command::Preview(ask) => preview::run(global, ask, triggers).await,
+        Command::Run(ask) => preview::as_run::run(global, ask, triggers).await,
         Command::Recover(ask) => recover::run(global, ask).await,
         Command::Clean(ask) => clean::run(global, ask, helper, triggers).await,
         Command::Birdseye(ask) => birdseye::run(global, ask, triggers).await,

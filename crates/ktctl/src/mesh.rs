@@ -19,9 +19,10 @@ use kt_cluster::marks::Role;
 use kt_cluster::mesh::{MeshWanted, Router};
 use kt_cluster::redirect::{GuardEnd, GuardEvent, Lock, Owner, Redirected};
 use kt_cluster::shadow::{Shadow, ShadowWanted};
-use kt_cluster::target::{Exposed, Target, TargetName, shadow_ports};
+use kt_cluster::target::{Exposed, Target, TargetName, Way, shadow_ports};
 use kt_cluster::{Cluster, names};
 use kt_host::home::{host_name, user_name};
+use kt_host::private_file::PrivateFile;
 use kt_host::shutdown::Triggers;
 use kt_wire::rules::{MatchRule, Route};
 use kt_wire::{IncomingQueue, Link};
@@ -36,7 +37,7 @@ use crate::mesh::router::Joining;
 use crate::run::{Journal, Journals, Run, Status};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, heartbeat, leftovers, report};
+use crate::{cleanup, env_file, heartbeat, leftovers, report};
 
 /// The pause before the router is made anew, and before another try. Who recovers a service removes
 /// the router first and puts the service back a second later.
@@ -58,6 +59,8 @@ struct Made {
     lock: Option<Lock>,
     shadow: Option<Keeper>,
     inbound: Option<Inbound>,
+    /// It goes when this goes.
+    env_file: Option<PrivateFile>,
     guards: Tasks,
 }
 
@@ -132,6 +135,7 @@ async fn start(
     if let Some(deployment) = &target.deployment {
         info!("deployment '{deployment}' is reached by service '{}', which is meshed", target.service);
     }
+    inbound::warn_of_kind(&target, if asked.is_manual { Way::Join } else { Way::Route })?;
     let exposed = target.resolve(&asked.ports.pairs)?;
     if let Some(udp) = exposed.iter().find(|port| port.is_udp()) {
         return Err(not_by_http(udp.service).into());
@@ -140,6 +144,8 @@ async fn start(
     if !ask.skip_port_checking {
         inbound::check_ports(&deliveries).await?;
     }
+    made.env_file =
+        env_file::write(&cluster, ask.env_file.as_deref(), &target.selector, &exposed, &journal).await?;
     if asked.is_manual {
         return manual::start(global, &cluster, &asked, &target, &exposed, deliveries, made, tasks, &journal)
             .await;

@@ -1,5 +1,7 @@
 //! `ktctl preview`: the cluster calls a program on this laptop by a service that did not exist.
 
+pub(crate) mod as_run;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
@@ -22,6 +24,15 @@ use crate::run::{Journal, Journals, Run};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
 use crate::{cleanup, heartbeat, leftovers, report};
+
+/// How the preview looks in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// A Service, and a shadow with a name of its own.
+    Preview,
+    /// A shadow with the name of the Service, which may be left out.
+    Run { makes_service: bool },
+}
 
 /// What was made and has to be undone.
 #[derive(Default)]
@@ -61,10 +72,14 @@ fn twice(pairs: &[Expose]) -> Option<u16> {
 
 /// Runs until something ends it, and removes the service.
 pub(crate) async fn run(global: &Global, ask: &Preview, triggers: Triggers) -> anyhow::Result<()> {
+    run_in(Form::Preview, global, ask, triggers).await
+}
+
+async fn run_in(form: Form, global: &Global, ask: &Preview, triggers: Triggers) -> anyhow::Result<()> {
     let mut run = Run::begin("preview", triggers)?;
     let mut made = Made::default();
     let (tasks, journals) = (run.tasks.clone(), run.journals());
-    let started = run.unless_ended(start(global, ask, &mut made, &tasks, &journals)).await;
+    let started = run.unless_ended(start(form, global, ask, &mut made, &tasks, &journals)).await;
     let end = match started {
         Ok(()) => run.ended().await,
         Err(end) => end,
@@ -75,6 +90,7 @@ pub(crate) async fn run(global: &Global, ask: &Preview, triggers: Triggers) -> a
 }
 
 async fn start(
+    form: Form,
     global: &Global,
     ask: &Preview,
     made: &mut Made,
@@ -90,9 +106,14 @@ async fn start(
     let journal = journals.open(global, &cluster)?;
     made.cluster = Some((cluster.clone(), journal.clone()));
     leftovers::of_this_laptop().await;
-    cluster.check_previewable(service).await?;
+    let makes_service = form != Form::Run { makes_service: false };
+    if makes_service {
+        cluster.check_previewable(service).await?;
+    }
 
-    let keeper = Keeper::new(&cluster, global, &journal, shadow_wanted(global, ports, service)?, service);
+    let wanted = shadow_wanted(form, global, ports, service)?;
+    let keeper = Keeper::new(&cluster, global, &journal, wanted, service);
+    let keeper = if form == Form::Preview { keeper } else { keeper.keeping_its_name() };
     made.shadow = Some(keeper.clone());
     let (shadow, opened) = keeper.open().await?;
     let ours = shadow.mark();
@@ -110,11 +131,16 @@ async fn start(
     tasks.start("tunnel", async move { kept.serve(opened.link, opened.keeper, &successor).await });
     inbound.serve(&link, opened.incoming).await?;
 
+    if !makes_service {
+        tasks.start("heartbeat", heartbeat::beat(cluster, keeper, Vec::new()));
+        report::ready(&[&reached_by_pod(service, &shadow, ports)]);
+        return Ok(());
+    }
     journal.note_preview(service, &ours);
     let wanted = service_wanted(ask, service, &ports.pairs, ours);
     let object = cluster.make_preview(&wanted).await?;
     info!("Service {service} created");
-    cluster.own_shadow(&object, &shadow.name).await;
+    cluster.own_shadow(&object, &shadow).await;
     let object = previewed.get_or_init(|| object).clone();
     tasks.start("heartbeat", heartbeat::beat(cluster, keeper, vec![object]));
     let probed = ports.pairs.iter().find(|pair| !pair.udp).map(|pair| pair.cluster);
@@ -123,16 +149,27 @@ async fn start(
     Ok(())
 }
 
-fn shadow_wanted(global: &Global, ports: &Ports, service: &str) -> anyhow::Result<ShadowWanted> {
+fn reached_by_pod(service: &str, shadow: &Shadow, ports: &Ports) -> String {
+    let address = shadow.address.as_deref().unwrap_or(&shadow.pod);
+    let port = ports.pairs.first().map(|pair| pair.cluster).unwrap_or_default();
+    format!(
+        "Now you can access your local program in cluster by deployment '{service}', its pod is {address}:{port}"
+    )
+}
+
+fn shadow_wanted(form: Form, global: &Global, ports: &Ports, service: &str) -> anyhow::Result<ShadowWanted> {
     let port = |pair: &Expose| ShadowPort {
         name: if pair.udp { format!("udp-{}", pair.cluster) } else { format!("http-{}", pair.cluster) },
         number: pair.cluster,
         protocol: pair.protocol().into(),
     };
+    let wanted = shadow::wanted(global, Role::Preview, service)?;
+    let name = if form == Form::Preview { wanted.name.clone() } else { service.to_owned() };
     Ok(ShadowWanted {
+        name,
         expose: ports.text.clone(),
         ports: ports.pairs.iter().map(port).collect(),
-        ..shadow::wanted(global, Role::Preview, service)?
+        ..wanted
     })
 }
 
@@ -186,7 +223,7 @@ impl shadow::Successor for Replaced {
     async fn has_come(&self, shadow: Shadow, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
         self.inbound.serve(&link, incoming).await?;
         if let Some(service) = self.previewed.get() {
-            self.cluster.own_shadow(service, &shadow.name).await;
+            self.cluster.own_shadow(service, &shadow).await;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! One use of a command, from start to undone: its pid file, its journal, what asks it to end.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
@@ -97,6 +97,8 @@ pub(crate) struct Status {
     pub(crate) namespace: String,
     /// Names of shadows.
     pub(crate) shadows: Vec<String>,
+    /// Are they Deployments?
+    pub(crate) deployments: bool,
     /// A Service, and what it was made to select.
     pub(crate) redirected: Option<(String, BTreeMap<String, String>)>,
     /// A Service that did not exist before, and what it was made to select.
@@ -107,6 +109,8 @@ pub(crate) struct Status {
     pub(crate) joined: Option<Joined>,
     /// A Deployment that was scaled to nothing.
     pub(crate) scaled: Option<Scaled>,
+    /// A file on this laptop with the environment of the target.
+    pub(crate) env_file: Option<PathBuf>,
     /// A Deployment that may be locked, and who holds the lock then.
     pub(crate) locked: Option<(String, String)>,
     /// The same of a Service.
@@ -177,6 +181,10 @@ impl Journal {
         self.note(|status| status.shadows.push(name.into()));
     }
 
+    pub(crate) fn note_deployments(&self) {
+        self.note(|status| status.deployments = true);
+    }
+
     /// Takes back a shadow that was not made after all.
     pub(crate) fn forget_shadow(&self, name: &str) {
         self.note(|status| status.shadows.retain(|shadow| shadow != name));
@@ -202,6 +210,10 @@ impl Journal {
 
     pub(crate) fn note_scaled(&self, deployment: &str, replicas: i32) {
         self.note(|status| status.scaled = Some(Scaled { deployment: deployment.into(), replicas }));
+    }
+
+    pub(crate) fn note_env_file(&self, path: &Path) {
+        self.note(|status| status.env_file = Some(path.into()));
     }
 
     pub(crate) fn note_lock(&self, deployment: &str, owner: &str) {

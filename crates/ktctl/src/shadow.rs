@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::cli::{Global, Pairs, VERSION};
-use crate::failure;
+use crate::failure::{self, Advised};
 use crate::run::Journal;
 use crate::uplink::{self, Opened};
 
@@ -71,6 +71,7 @@ pub(crate) fn wanted(global: &Global, role: Role, service: &str) -> Result<Shado
         pull_secret: global.image_pull_secret.clone().filter(|secret| !secret.is_empty()),
         service_account: Some(global.service_account.clone()),
         force_update: global.force_update,
+        deployment: global.use_shadow_deployment && role != Role::Router,
         creation_timeout: Duration::from_secs(global.pod_creation_timeout),
         ..ShadowWanted::new(role, &names::shadow(role, service), PROGRAMS)
     })
@@ -86,6 +87,8 @@ pub(crate) struct Keeper {
     port: u16,
     within: Duration,
     journal: Journal,
+    /// The next shadow has the name of the first.
+    keeps_name: bool,
     /// The shadow that runs now.
     present: Arc<Mutex<Option<Shadow>>>,
 }
@@ -125,8 +128,14 @@ impl Keeper {
             port,
             within: Duration::from_secs(global.port_forward_timeout.max(1)),
             journal: journal.clone(),
+            keeps_name: false,
             present: Arc::default(),
         }
+    }
+
+    /// The same, whose later shadows have the name of the first.
+    pub(crate) fn keeping_its_name(self) -> Keeper {
+        Keeper { keeps_name: true, ..self }
     }
 
     /// The same, whose later shadows get the calls that `ours` selects, too.
@@ -139,14 +148,20 @@ impl Keeper {
     pub(crate) fn objects(&self) -> Vec<ObjectRef> {
         let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(shadow) = present.as_ref() else { return Vec::new() };
-        let config_map =
-            shadow.config_map.iter().map(|uid| ObjectRef::new(Kind::ConfigMap, &shadow.name, uid));
-        std::iter::once(ObjectRef::new(Kind::Pod, &shadow.name, &shadow.uid)).chain(config_map).collect()
+        let named = |kind: Kind, uid: &String| ObjectRef::new(kind, &shadow.name, uid);
+        let deployment = shadow.deployment.iter().map(|uid| named(Kind::Deployment, uid));
+        let config_map = shadow.config_map.iter().map(|uid| named(Kind::ConfigMap, uid));
+        let pod = ObjectRef::new(Kind::Pod, &shadow.pod, &shadow.uid);
+        std::iter::once(pod).chain(deployment).chain(config_map).collect()
     }
 
     /// Makes the shadow and opens a link to it. Cancel safety: a shadow that is half made stands in
     /// the journal.
     pub(crate) async fn open(&self) -> anyhow::Result<(Shadow, Opened)> {
+        if self.wanted.deployment {
+            check_rights(&self.cluster).await?;
+            self.journal.note_deployments();
+        }
         self.open_as(self.wanted.clone()).await
     }
 
@@ -165,10 +180,26 @@ impl Keeper {
         if made.as_ref().is_err_and(|error| error.made_nothing(&wanted)) {
             self.journal.forget_shadow(&wanted.name);
         }
-        let shadow = made?;
+        self.open_made(made?).await
+    }
+
+    async fn open_made(&self, shadow: Shadow) -> anyhow::Result<(Shadow, Opened)> {
         *self.present.lock().unwrap_or_else(PoisonError::into_inner) = Some(shadow.clone());
-        let opened = uplink::open(&self.cluster, &shadow.name, self.port, self.within).await?;
+        if shadow.deployment.is_some() {
+            self.beat(&shadow).await;
+        }
+        let opened = uplink::open(&self.cluster, &shadow.pod, self.port, self.within).await?;
         Ok((shadow, opened))
+    }
+
+    /// A pod that a Deployment has made has no sign of life yet.
+    async fn beat(&self, shadow: &Shadow) {
+        let pod = ObjectRef::new(Kind::Pod, &shadow.pod, &shadow.uid);
+        for (object, beaten) in self.cluster.beat(&[pod]).await {
+            if let Err(error) = beaten {
+                warn!("no heartbeat for {object}: {error}");
+            }
+        }
     }
 
     /// Serves the link; when the shadow is gone, makes another one and hands its link over. Returns
@@ -207,8 +238,7 @@ impl Keeper {
         let mut pause = AGAIN.0;
         loop {
             successor.is_wanted().await?;
-            let name = names::shadow(self.wanted.role, &self.service);
-            match self.open_as(ShadowWanted { name, ..self.wanted.clone() }).await {
+            match self.open_next().await {
                 Ok(kept) => return Ok(kept),
                 Err(error) => warn!("no new shadow yet, trying again in {} s: {error:#}", pause.as_secs()),
             }
@@ -217,14 +247,46 @@ impl Keeper {
         }
     }
 
+    /// A Deployment makes the next pod by itself, for as long as it is there.
+    async fn open_next(&self) -> anyhow::Result<(Shadow, Opened)> {
+        let lost = self.present.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(lost) = lost.filter(|lost| lost.deployment.is_some()) {
+            let said = Mutex::new(String::new());
+            let next =
+                self.cluster.follow_shadow(&lost, &self.wanted, &|progress| say(&said, &progress)).await?;
+            if let Some(next) = next {
+                return self.open_made(next).await;
+            }
+        }
+        let name = match self.keeps_name {
+            true => self.wanted.name.clone(),
+            false => names::shadow(self.wanted.role, &self.service),
+        };
+        self.open_as(ShadowWanted { name, ..self.wanted.clone() }).await
+    }
+
     /// Deletes every shadow of the run.
     pub(crate) async fn delete(&self) -> anyhow::Result<()> {
         for name in self.journal.status().shadows {
-            info!("Cleaning shadow pod {name}");
-            self.cluster.delete_shadow(&name).await.with_context(|| format!("deleting shadow pod {name}"))?;
+            let kind = if self.wanted.deployment { "deployment" } else { "pod" };
+            info!("Cleaning shadow {kind} {name}");
+            let deleted = self.cluster.delete_shadow(&name).await;
+            deleted.with_context(|| format!("deleting shadow {kind} {name}"))?;
         }
         Ok(())
     }
+}
+
+/// Names what is missing for a Deployment before it is made.
+async fn check_rights(cluster: &Cluster) -> anyhow::Result<()> {
+    let missing = cluster.missing_to_deploy().await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let rights: Vec<String> = missing.iter().map(|right| format!("the right to {right}")).collect();
+    let text = format!("a shadow in a deployment needs {}", rights.join(", "));
+    let advice = "docs/rbac/use-shadow-deployment.yaml has what it needs besides the common role";
+    Err(Advised::new(text, advice).into())
 }
 
 /// Says progress, each line once.

@@ -98,7 +98,8 @@ fn from_mesh(service: &ServiceSeen, selected: &[&Ours], seen: &Overview) -> Vec<
 
 /// A Service that was never changed: by scale, or meshed by hand.
 fn by_pods(selected: &[&Ours], seen: &Overview) -> Vec<Repair> {
-    let helpers: Vec<&Ours> = selected.iter().copied().filter(|ours| ours.role.is_some()).collect();
+    let pods = selected.iter().copied().filter(|ours| ours.role.is_some());
+    let helpers: Vec<&Ours> = pods.flat_map(|pod| seen.deployment_of(pod).into_iter().chain([pod])).collect();
     let scales = helpers.iter().filter_map(|ours| {
         let (deployment, replicas) = (ours.config.app.clone()?, ours.config.replicas?);
         Some(Repair::Scale { deployment, replicas })
@@ -180,6 +181,18 @@ mod tests {
         let seen = overview(vec![pod], vec![plain("echo")]);
 
         assert_eq!(plan(&seen), ["scale deployment echo to 3", "delete pod x"]);
+    }
+
+    #[test]
+    fn a_deployment_goes_with_the_pod_in_it() {
+        let mut pod = shadow(Kind::Pod, "x-1", 1);
+        pod.labels.insert("app".to_owned(), "echo".to_owned());
+        let seen = overview(
+            vec![pod, shadow(Kind::Deployment, "x", 1), shadow(Kind::ConfigMap, "x", 1)],
+            vec![plain("echo")],
+        );
+
+        assert_eq!(plan(&seen), ["delete deployment x", "delete pod x-1", "delete configmap x"]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub fn plan_sweep(seen: &Overview, now: i64, stale: Duration, own: &BTreeSet<Str
         seen.services.iter().filter(|service| sweep.is_abandoned(service)).collect();
     let mut plan: Vec<Repair> = restored.iter().map(|service| restore(service)).collect();
     plan.extend(sweep.scales());
+    plan.dedup(); // of a pod, and of the Deployment around it
     plan.extend(sweep.unlocks());
     let deletes = sweep.deletes(&restored);
     if !restored.is_empty() && !deletes.is_empty() {
@@ -46,7 +47,7 @@ impl Sweep<'_> {
     /// A router is alive as long as one of its versions is: older clients let it live by nothing else
     /// once its maker has left.
     fn is_dead_helper(&self, ours: &Ours) -> bool {
-        self.is_dead(&ours.object, ours.heartbeat) && !self.is_used_router(ours)
+        self.is_dead_ours(ours) && !self.is_used_router(ours)
     }
 
     fn is_used_router(&self, ours: &Ours) -> bool {
@@ -60,6 +61,12 @@ impl Sweep<'_> {
         })
     }
 
+    /// A pod is as dead as the Deployment around it.
+    fn is_dead_ours(&self, ours: &Ours) -> bool {
+        let told = self.seen.deployment_of(ours).unwrap_or(ours);
+        self.is_dead(&told.object, told.heartbeat)
+    }
+
     /// Is the Service redirected for nobody who lives?
     fn is_abandoned(&self, service: &ServiceSeen) -> bool {
         if !matches!(service.record, Record::Selector(_)) || !self.seen.knows(Kind::Pod) {
@@ -70,7 +77,6 @@ impl Sweep<'_> {
         // Between two looks of a living run's guard it may select its own pods.
         let guarded = self.seen.ours.iter().any(|ours| lives(ours) && ours.config.service.as_ref() == name);
         let selected: Vec<&Ours> = self.seen.selected(&service.selector).collect();
-        // A shadow Deployment has the heartbeat, and its pod has none.
         let dead = selected.iter().any(|ours| self.is_dead_helper(ours));
         match selected.is_empty() {
             true => !guarded || service.selector.contains_key(crate::marks::ROLE),
@@ -91,9 +97,7 @@ impl Sweep<'_> {
     /// Who lives and has scaled it down, too, will scale it back.
     fn is_scaled_by_living(&self, deployment: &str) -> bool {
         self.seen.ours.iter().any(|ours| {
-            ours.config.app.as_deref() == Some(deployment)
-                && !ours.terminating
-                && !self.is_dead(&ours.object, ours.heartbeat)
+            ours.config.app.as_deref() == Some(deployment) && !ours.terminating && !self.is_dead_ours(ours)
         })
     }
 
@@ -114,7 +118,8 @@ impl Sweep<'_> {
                 self.delete(&service.object, service.heartbeat, stands_for)
             })
             .collect();
-        let ours = self.dead().filter(|ours| !ours.terminating);
+        let goes_along = |ours: &&Ours| self.seen.deployment_of(ours).is_some();
+        let ours = self.dead().filter(|ours| !ours.terminating && !goes_along(ours));
         deletes.extend(ours.map(|ours| self.delete(&ours.object, ours.heartbeat, self.stands_for(ours))));
         deletes.sort_by_key(|delete| match delete {
             Repair::Delete { object, .. } => Some((order(object.kind), object.name.clone())),
@@ -304,6 +309,17 @@ mod tests {
         let seen = overview(vec![silent], vec![redirected("echo")]);
 
         assert!(plan(&seen, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_deployment_scaled_by_a_shadow_in_a_deployment_gets_its_replicas_back() {
+        let config = crate::marks::Config::parse("app=echo,replicas=2");
+        let pod = Ours { config: config.clone(), ..shadow(Kind::Pod, "x-1", ALIVE) };
+        let around = Ours { config, ..shadow(Kind::Deployment, "x", ALIVE) };
+        let seen = overview(vec![around, pod], vec![]);
+
+        assert!(plan(&seen, &[]).is_empty());
+        assert_eq!(plan(&seen, &["uid-x"]), ["scale deployment echo to 2", "delete deployment x"]);
     }
 
     #[test]

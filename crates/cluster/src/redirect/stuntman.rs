@@ -30,6 +30,10 @@ pub(crate) fn stand_in(service: &Service, name: &str, selector: Option<&Selector
         ports: (!ports.is_empty()).then(|| ports.iter().map(same_port).collect()),
         type_: Some("ClusterIP".to_owned()),
         ip_family_policy: original.ip_family_policy,
+        publish_not_ready_addresses: original.publish_not_ready_addresses,
+        // A router is the one caller of all pods: who has to stay with his pod stays with one for all.
+        session_affinity: original.session_affinity,
+        session_affinity_config: original.session_affinity_config,
         ..ServiceSpec::default()
     };
     let metadata = ObjectMeta {
@@ -117,6 +121,8 @@ mod tests {
             "metadata": {"name": "echo", "namespace": "dev", "labels": {"team": "a"}},
             "spec": {
                 "type": "NodePort", "clusterIP": "10.96.0.9", "selector": {"app": "echo"},
+                "publishNotReadyAddresses": true, "sessionAffinity": "ClientIP",
+                "internalTrafficPolicy": "Local", "externalTrafficPolicy": "Local",
                 "ports": [{
                     "name": "grpc", "port": 80, "targetPort": "http", "protocol": "TCP",
                     "appProtocol": "grpc", "nodePort": 30000
@@ -136,6 +142,7 @@ mod tests {
             },
             "spec": {
                 "type": "ClusterIP", "selector": {"app": "echo"},
+                "publishNotReadyAddresses": true, "sessionAffinity": "ClientIP",
                 "ports": [{
                     "name": "grpc", "port": 80, "targetPort": "http", "protocol": "TCP",
                     "appProtocol": "grpc"

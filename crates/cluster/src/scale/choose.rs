@@ -39,11 +39,13 @@ fn choose(
     service: &str,
     selector: &BTreeMap<String, String>,
 ) -> Option<Deployment> {
+    let is_shadow = |deployment: &&Deployment| deployment.labels().contains_key(crate::marks::ROLE);
     let fits = |deployment: &Deployment| match named {
         Some(name) => deployment.name_any() == name,
         None => is_selected(deployment, selector),
     };
-    let mut found: Vec<Deployment> = deployments.into_iter().filter(fits).collect();
+    let mut found: Vec<Deployment> =
+        deployments.into_iter().filter(|one| !is_shadow(&one)).filter(fits).collect();
     found.sort_by_key(|deployment| (deployment.name_any() != service, deployment.name_any()));
     found.into_iter().next()
 }

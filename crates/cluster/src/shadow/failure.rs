@@ -34,7 +34,7 @@ pub enum Error {
     /// The API server refused an object.
     #[error("creating {kind} {name}")]
     Creating {
-        /// Pod or config map.
+        /// Pod, Deployment or config map.
         kind: &'static str,
         /// Its name.
         name: String,
@@ -83,6 +83,9 @@ impl Error {
     pub fn made_nothing(&self, wanted: &ShadowWanted) -> bool {
         match self {
             Error::NoImage { .. } | Error::Images { .. } | Error::NoProgram { .. } => true,
+            Error::Creating { kind, source, .. } if source.exists() => {
+                *kind != "pod" || wanted.image.is_some() // what is there is somebody else's
+            }
             Error::Creating { kind, source, .. } => {
                 source.is_forbidden() && (*kind == "config map" || wanted.image.is_some())
             }

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort,
     DownwardAPIVolumeFile, DownwardAPIVolumeSource, EnvVar, LocalObjectReference, NodeAffinity,
     NodeSelectorRequirement, NodeSelectorTerm, ObjectFieldSelector, Pod, PodSecurityContext, PodSpec,
-    PreferredSchedulingTerm, ResourceRequirements, SeccompProfile, SecurityContext, Sysctl, Volume,
-    VolumeMount,
+    PodTemplateSpec, PreferredSchedulingTerm, ResourceRequirements, SeccompProfile, SecurityContext, Sysctl,
+    Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::ObjectMeta;
 
 use super::borrow::Image;
@@ -138,6 +140,25 @@ pub(super) fn pod(wanted: &ShadowWanted, place: &Place) -> Pod {
     Pod { metadata, spec: Some(spec(wanted, place)), status: None }
 }
 
+/// The Deployment around the pod. What says that somebody lives is written on the pod once it runs: one
+/// that Kubernetes makes later must not look as if nobody did.
+pub(super) fn deployment(wanted: &ShadowWanted, place: &Place) -> Deployment {
+    let Pod { metadata, spec, .. } = pod(wanted, place);
+    let mut template = ObjectMeta { labels: metadata.labels.clone(), ..ObjectMeta::default() };
+    template.annotations.clone_from(&metadata.annotations);
+    template.labels.as_mut().map(|labels| labels.remove(marks::CONTROL_BY));
+    template.annotations.as_mut().map(|annotations| annotations.remove(marks::HEARTBEAT));
+    let selector = LabelSelector { match_labels: template.labels.clone(), ..LabelSelector::default() };
+    let spec = DeploymentSpec {
+        replicas: Some(1),
+        selector,
+        strategy: Some(DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None }),
+        template: PodTemplateSpec { metadata: Some(template), spec },
+        ..DeploymentSpec::default()
+    };
+    Deployment { metadata, spec: Some(spec), status: None }
+}
+
 /// The config map with the program; nothing when the image has it.
 pub(super) fn config_map(wanted: &ShadowWanted, place: &Place) -> Result<Option<ConfigMap>, Error> {
     let Some(arch) = place.arch else { return Ok(None) };
@@ -172,7 +193,7 @@ pub(super) fn selected(wanted: &ShadowWanted, place: &Place) -> BTreeMap<String,
 
 fn labels(wanted: &ShadowWanted, place: &Place) -> BTreeMap<String, String> {
     let mut labels = selected(wanted, place);
-    if wanted.role == Role::Connect {
+    if wanted.role == Role::Connect && !wanted.deployment {
         labels.remove(marks::TARGET);
     }
     labels.entry(marks::CONTROL_BY.to_owned()).or_insert_with(|| marks::KT.to_owned());

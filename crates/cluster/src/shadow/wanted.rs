@@ -16,6 +16,8 @@ pub struct ShadowWanted {
     pub role: Role,
     /// Name of pod and config map, see [`crate::names`].
     pub name: String,
+    /// Wrap its pod in a Deployment of that name.
+    pub deployment: bool,
     /// What it stands for, for `recover` and `clean` of any client.
     pub config: Config,
     /// Labels that the user adds; they go before ours.
@@ -68,6 +70,7 @@ impl ShadowWanted {
         ShadowWanted {
             role,
             name: name.to_owned(),
+            deployment: false,
             config: Config::default(),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),

@@ -6,7 +6,7 @@ use kt_host::Helper;
 use kt_host::home::{Home, remove_old_logs};
 use tracing::{debug, info};
 
-use crate::leftovers;
+use crate::{env_file, leftovers};
 
 /// A log that nobody has written to for so long belongs to no run.
 const OLD: Duration = Duration::from_secs(24 * 60 * 60);
@@ -38,6 +38,7 @@ async fn put_back(helper: Option<Helper>) -> bool {
 
 fn remove_empty_journals(home: &Home) {
     for (run, status) in leftovers::dead_runs() {
+        env_file::remove_left(status.env_file.as_ref());
         if status.is_empty() {
             leftovers::forget(home, &run);
         } else {

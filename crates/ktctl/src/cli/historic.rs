@@ -41,12 +41,23 @@ const SPLIT: &[(&str, &[&str])] =
 /// Flags that take a value and have none of our effects any more.
 const ACCEPTED: &[&str] = &["port", "sshPort", "tunCidr"];
 
+/// The one command which has kept its old words: `run`, whose `--port` and `--expose` mean something else.
+const RUN: &str = "run";
+
 /// Commands that only have another name today.
 const COMMANDS: &[(&str, &str)] = &[("exhcnage", "exchange"), ("provide", "preview")];
 
 /// Translates a command line, its first word being the program.
 pub(super) fn modern(command: &clap::Command, arguments: Vec<OsString>) -> (Vec<OsString>, Vec<Deprecated>) {
-    let words = Words::of(command);
+    let translation = translate(Words::of(command, false), arguments.clone());
+    let translation = match translation.command.as_deref() {
+        Some(RUN) => translate(Words::of(command, true), arguments),
+        _ => translation,
+    };
+    (translation.modern, translation.deprecated)
+}
+
+fn translate(words: Words, arguments: Vec<OsString>) -> Translation {
     let mut translation = Translation { words, ..Default::default() };
     let mut arguments = arguments.into_iter();
     translation.modern.extend(arguments.next());
@@ -64,7 +75,7 @@ pub(super) fn modern(command: &clap::Command, arguments: Vec<OsString>) -> (Vec<
             None => translation.modern.push(argument),
         }
     }
-    (translation.modern, translation.deprecated)
+    translation
 }
 
 /// The names that flags have.
@@ -74,12 +85,17 @@ struct Words {
     short: HashSet<char>,
     /// Which of them are followed by a value.
     valued: HashMap<String, bool>,
+    /// Those that are followed by a value, and have no effect any more.
+    accepted: &'static [&'static str],
 }
 
 impl Words {
-    fn of(command: &clap::Command) -> Words {
-        let mut words = Words::default();
-        for command in std::iter::once(command).chain(command.get_subcommands()) {
+    /// Of `run` alone, or of all the others.
+    fn of(command: &clap::Command, of_run: bool) -> Words {
+        let accepted = if of_run { &[] } else { ACCEPTED };
+        let mut words = Words { accepted, ..Words::default() };
+        let meant = |sub: &&clap::Command| (sub.get_name() == RUN) == of_run;
+        for command in std::iter::once(command).chain(command.get_subcommands().filter(meant)) {
             for arg in command.get_arguments() {
                 words.short.extend(arg.get_short());
                 let takes_value = arg.get_action().takes_values() && !arg.is_require_equals_set();
@@ -96,7 +112,7 @@ impl Words {
         }
         words.long.extend(["help", "version"].map(String::from));
         words.long.extend(RENAMED.iter().map(|(old, _)| (*old).to_owned()));
-        words.long.extend(ACCEPTED.iter().map(|old| (*old).to_owned()));
+        words.long.extend(accepted.iter().map(|old| (*old).to_owned()));
         words
     }
 
@@ -120,13 +136,17 @@ struct Translation {
     words: Words,
     modern: Vec<OsString>,
     deprecated: Vec<Deprecated>,
-    has_command: bool,
+    command: Option<String>,
 }
 
 impl Translation {
     fn word(&mut self, text: &str) {
-        let renamed = COMMANDS.iter().find(|(old, _)| *old == text).filter(|_| !self.has_command);
-        self.has_command = true;
+        let is_command = self.command.is_none();
+        let renamed = COMMANDS.iter().find(|(old, _)| *old == text).filter(|_| is_command);
+        self.command.get_or_insert_with(|| text.to_owned());
+        if is_command && text == RUN {
+            self.deprecate(RUN, "preview");
+        }
         match renamed {
             Some((old, new)) => {
                 self.deprecate(old, new);
@@ -145,7 +165,7 @@ impl Translation {
             Some((name, value)) => (name, Some(OsString::from(value))),
             None => (flag, None),
         };
-        if ACCEPTED.contains(&name) {
+        if self.words.accepted.contains(&name) {
             let _ = value.or_else(|| rest.next());
             return self.deprecate(&format!("--{name}"), "nothing");
         }

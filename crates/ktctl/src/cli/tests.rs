@@ -131,3 +131,21 @@ fn help_and_version_are_no_errors() {
     }
     assert_eq!(refused("ktctl -v").to_string(), format!("ktctl version {VERSION}\n"));
 }
+
+#[test]
+fn run_keeps_the_meaning_of_its_old_flags() {
+    for line in
+        ["ktctl run localservice --port 8088 --expose", "ktctl -n dev run --expose localservice -port=8088"]
+    {
+        let typed = typed(line);
+
+        let Some(Command::Run(run)) = typed.cli.command else { panic!("{line}: {:?}", typed.cli) };
+        assert_eq!((run.services, run.port, run.expose), (vec!["localservice".to_owned()], Some(8088), true));
+        let said: Vec<String> = typed.deprecated.iter().map(ToString::to_string).collect();
+        assert_eq!(said, ["'run' is deprecated, use 'preview'"]);
+    }
+    let Some(Command::Exchange(exchange)) = typed("ktctl exchange run --expose 8080").cli.command else {
+        panic!("a service may be called run");
+    };
+    assert_eq!(exchange.targets, ["run"]);
+}

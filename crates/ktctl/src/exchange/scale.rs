@@ -12,8 +12,9 @@ use kt_cluster::marks::{Config, Role};
 use kt_cluster::redirect::Owner;
 use kt_cluster::scale::Workload;
 use kt_cluster::shadow::ShadowWanted;
-use kt_cluster::target::{Expose, Exposed, NoSuchPort, TargetName, shadow_ports};
+use kt_cluster::target::{Expose, Exposed, NoSuchPort, TargetName, Way, shadow_ports};
 use kt_host::home::{host_name, user_name};
+use kt_host::private_file::PrivateFile;
 use kt_host::shutdown::Triggers;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
@@ -27,7 +28,7 @@ use crate::inbound::{self, Inbound};
 use crate::run::{Journal, Journals, Run};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, heartbeat, leftovers, report};
+use crate::{cleanup, env_file, heartbeat, leftovers, report};
 
 /// How long the original pods may take to leave before we say that we are ready.
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(15);
@@ -38,6 +39,8 @@ struct Made {
     cluster: Option<(Cluster, Journal)>,
     shadow: Option<Keeper>,
     inbound: Option<Inbound>,
+    /// It goes when this goes.
+    env_file: Option<PrivateFile>,
     guards: Tasks,
 }
 
@@ -72,6 +75,9 @@ async fn start(
     check_rights(&cluster).await?;
     let workload = cluster.find_workload(&TargetName::parse(name)?).await?;
     check_labels(global, &workload)?;
+    if let Some(target) = &workload.target {
+        inbound::warn_of_kind(target, Way::Replace)?;
+    }
     let exposed = resolve(&workload, &ports.pairs)?;
     let deliveries = deliveries(&exposed, ask.proxy_protocol);
     if !ask.skip_port_checking {
@@ -80,6 +86,8 @@ async fn start(
     if let Some(target) = &workload.target {
         cluster.check_redirectable(&target.service).await?;
     }
+    let env_file = ask.env_file.as_deref();
+    made.env_file = env_file::write(&cluster, env_file, &workload.labels, &exposed, &journal).await?;
     let replicas = lock(&cluster, &workload, &journal).await?;
     warn_of(&cluster, &workload, replicas).await;
 
@@ -103,8 +111,7 @@ async fn start(
     made.guards.start("guard", stand_in.guard());
     sleep(SETTLE).await; // each node learns by itself which pods are left
     if let Some(target) = &workload.target {
-        let probed = exposed.iter().find(|port| port.protocol == "TCP").map(|port| port.service);
-        inbound.wait_for_callers(&link, &target.service, probed).await;
+        inbound.wait_for_callers(&link, &target.service, target.called_port(&exposed)).await;
     }
     let ready =
         format!("Now all request to deployment '{}' will be redirected to local", workload.deployment);

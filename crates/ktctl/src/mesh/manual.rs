@@ -41,9 +41,6 @@ pub(super) async fn start(
     journal: &Journal,
 ) -> anyhow::Result<()> {
     let (key, value) = (&asked.mark.key, &asked.mark.value);
-    if target.selector.is_empty() {
-        anyhow::bail!("service '{}' has no selector, no pod can be added to it", target.service);
-    }
     if target.selector.get(key).is_some_and(|selected| selected != value) {
         warn!(
             "service {} selects by label '{key}', which marks this version: nothing will come here, use --versionMark <other key>:{value}",
@@ -84,9 +81,9 @@ struct Replaced {
 impl Replaced {
     /// Only now that it takes callers may the service find the shadow.
     async fn join(&self, shadow: &Shadow) -> anyhow::Result<()> {
-        self.journal.note_joined(&shadow.name, &self.labels);
+        self.journal.note_joined(&shadow.pod, &self.labels);
         let labels = self.labels.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
-        Ok(self.cluster.label_pod(&shadow.name, &labels).await?)
+        Ok(self.cluster.label_pod(&shadow.pod, &labels).await?)
     }
 }
 

@@ -45,6 +45,33 @@ fn what_the_cluster_refused_is_left_out() {
 }
 
 #[test]
+fn a_deployment_has_the_sign_of_life_and_its_pods_have_the_rest() {
+    let wanted = ShadowWanted { deployment: true, ..exchange() };
+
+    let made = deployment(&wanted, &borrowed());
+
+    let (labels, annotations) = (made.metadata.labels.unwrap(), made.metadata.annotations.unwrap());
+    assert_eq!((labels["control-by"].as_str(), labels["kt-role"].as_str()), ("kt", "shadow-exchange"));
+    assert_eq!(annotations["kt-last-heart-beat"], "1700000000");
+    let spec = made.spec.unwrap();
+    let template = spec.template.metadata.unwrap();
+    let (labels, annotations) = (template.labels.unwrap(), template.annotations.unwrap());
+    assert_eq!(spec.selector.match_labels.as_ref(), Some(&labels));
+    assert!(labels.contains_key("kt-target") && !labels.contains_key("control-by"));
+    assert!(annotations.contains_key("kt-config") && !annotations.contains_key("kt-last-heart-beat"));
+}
+
+#[test]
+fn a_connect_shadow_in_a_deployment_can_be_told_from_others() {
+    let plain = ShadowWanted::new(Role::Connect, "kt-connect-shadow-abcde", PROGRAMS);
+    let wanted = ShadowWanted { deployment: true, ..plain.clone() };
+    let target =
+        |wanted: &ShadowWanted| pod(wanted, &borrowed()).metadata.labels.unwrap().contains_key("kt-target");
+
+    assert!(target(&wanted) && !target(&plain));
+}
+
+#[test]
 fn the_program_lies_in_a_config_map_of_the_same_name() {
     let made = config_map(&exchange(), &borrowed()).unwrap().unwrap();
 

@@ -50,9 +50,9 @@ impl StandIn {
 
     /// Only now that it takes callers may they find the shadow.
     pub(super) async fn join(&self, shadow: &Shadow) -> anyhow::Result<()> {
-        self.journal.note_joined(&shadow.name, &self.labels);
+        self.journal.note_joined(&shadow.pod, &self.labels);
         let labels = self.labels.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
-        Ok(self.cluster.label_pod(&shadow.name, &labels).await?)
+        Ok(self.cluster.label_pod(&shadow.pod, &labels).await?)
     }
 
     pub(super) fn is_alone(&self) {
