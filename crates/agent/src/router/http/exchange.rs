@@ -4,9 +4,11 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::StatusCode;
 use kt_wire::Refused;
+use tokio::time::timeout;
 
 use super::super::Router;
 use super::super::failure::status_of;
@@ -18,6 +20,9 @@ use super::line::Line;
 
 /// Leave to send a body.
 const LEAVE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// How long the rest of a request may take that was answered before it was whole.
+const REST_WITHIN: Duration = Duration::from_secs(2);
 
 /// What becomes of the caller's connection.
 pub(super) enum After {
@@ -207,6 +212,11 @@ impl Exchange<'_> {
             self.answer.poll(context, &mut upstream, self.caller)
         })
         .await;
+        if passed.is_ok() && !self.arrived && !self.untaken {
+            // Some servers answer before they have read all; the caller may need this connection.
+            let rest = poll_fn(|context| self.request.poll(context, self.caller, &mut upstream));
+            self.arrived = timeout(REST_WITHIN, rest).await.is_ok_and(|rest| rest.is_ok());
+        }
         match passed {
             Ok(()) if answered.kind == Kind::Switched => After::Switched(upstream),
             Ok(()) if !self.arrived => After::Linger,
