@@ -11,7 +11,6 @@ mod failure;
 mod headers;
 mod http;
 mod http2;
-mod kept;
 mod ports;
 mod raw;
 mod rules;
@@ -21,7 +20,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod udp;
-mod upgrade;
 mod upstream;
 
 use std::cell::{Cell, RefCell};
@@ -42,6 +40,7 @@ use tokio::time::{sleep, timeout};
 use crate::info;
 use crate::links::{self, Serves};
 use crate::names::Resolver;
+use http::Buffers;
 pub use start::main;
 use table::Table;
 
@@ -62,6 +61,8 @@ struct Router {
     ending: watch::Sender<bool>,
     /// Callers who are connected.
     callers: Rc<Cell<usize>>,
+    /// For those who have read something.
+    buffers: Rc<Buffers>,
 }
 
 /// How the program was started.
@@ -105,6 +106,7 @@ impl Router {
             changed: watch::Sender::default(),
             ending: watch::Sender::default(),
             callers: Rc::default(),
+            buffers: Rc::default(),
         })
     }
 

@@ -1,13 +1,21 @@
 //! `make bench`: what `ktctl` costs and how fast it is, against `kubectl port-forward` to the same
-//! pod from the same laptop, in turns. Fails when a figure misses what it must reach.
+//! pod from the same laptop, and what the router of `mesh` costs against nginx, in turns. Fails when a figure misses what it must reach.
 //!
 //! `KT_BENCH_ROUNDS` is the number of rounds, 5 where it is not set; medians of them are compared.
 //! The same program, called as `figures load …` on the laptop, makes the load: see [`load`].
 
 mod load;
+#[cfg(target_os = "linux")]
+mod many;
 mod measure;
+#[cfg(target_os = "linux")]
+mod origin;
 mod plain;
 mod processes;
+#[cfg(target_os = "linux")]
+mod proxies;
+#[cfg(target_os = "linux")]
+mod router;
 mod slow;
 mod starts;
 mod table;
@@ -22,7 +30,7 @@ use crate::table::Table;
 /// The fewest rounds whose medians mean something.
 const ROUNDS: usize = 5;
 /// What can be asked for alone: `cargo bench -p e2e --bench figures -- slow`.
-const PARTS: [&str; 3] = ["starts", "plain", "slow"];
+const PARTS: [&str; 4] = ["starts", "plain", "slow", "router"];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -43,24 +51,37 @@ fn figures(args: &[String]) -> ExitCode {
         eprintln!("no part is called {unknown}, there are: {}", PARTS.join(", "));
         return ExitCode::FAILURE;
     }
-    let wants = |part| parts.is_empty() || parts.contains(&part);
+    let wants = |part: &str| parts.is_empty() || parts.contains(&part);
     let rounds = rounds();
-    let cluster = Cluster::new("bench");
-    let laptop = Laptop::lease(&cluster);
     let mut table = Table::default();
-    conditions(&cluster, &laptop, rounds);
     let mut spent = String::new();
-    if wants("starts") {
-        starts::measure(&cluster, &laptop, rounds, &mut table);
+    if PARTS[..3].iter().any(|part| wants(part)) {
+        spent = against_port_forward(wants, rounds, &mut table);
     }
-    if wants("plain") {
-        spent = plain::measure(&cluster, &laptop, rounds, &mut table);
-    }
-    if wants("slow") {
-        slow::measure(&cluster, &laptop, rounds, &mut table);
+    #[cfg(target_os = "linux")]
+    if wants("router") {
+        router::measure(rounds, &mut table);
     }
     println!("\n{table}\n\n{spent}");
     if table.is_reached() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The parts that need the test bed; gives the processor times as tables in Markdown.
+fn against_port_forward(wants: impl Fn(&str) -> bool, rounds: usize, table: &mut Table) -> String {
+    let cluster = Cluster::new("bench");
+    let laptop = Laptop::lease(&cluster);
+    conditions(&cluster, &laptop, rounds);
+    let mut spent = String::new();
+    if wants("starts") {
+        starts::measure(&cluster, &laptop, rounds, table);
+    }
+    if wants("plain") {
+        spent = plain::measure(&cluster, &laptop, rounds, table);
+    }
+    if wants("slow") {
+        slow::measure(&cluster, &laptop, rounds, table);
+    }
+    spent
 }
 
 fn rounds() -> usize {

@@ -10,14 +10,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use kt_wire::Reason;
 
-use super::kept::Answer;
-
 /// The body of an answer.
 pub(super) enum Told {
-    /// Of an upstream, over a connection that is kept.
-    Answer(Box<Answer>),
-    /// Of an upstream, over a connection with a task of its own.
-    Passed(Incoming),
     /// Of an upstream, over a connection that other streams use, too.
     Streamed(Incoming, #[expect(dead_code, reason = "it counts the streams")] Rc<()>),
     /// Of ours.
@@ -36,7 +30,7 @@ pub(super) fn status_of(reason: Reason) -> StatusCode {
 
 /// Tells a caller of it, in words that users know from the router before; a gRPC caller is told in
 /// gRPC's way, with status 14 (unavailable).
-pub(super) fn failure(status: StatusCode, asked: &HeaderMap) -> Response<Told> {
+pub(super) fn failure(status: StatusCode, grpc: bool) -> Response<Told> {
     let words = match status {
         StatusCode::BAD_GATEWAY => "connection error",
         StatusCode::SERVICE_UNAVAILABLE => "temporary error",
@@ -44,7 +38,7 @@ pub(super) fn failure(status: StatusCode, asked: &HeaderMap) -> Response<Told> {
         _ => "internal error",
     };
     let text = format!("{} - KtConnect mesh {words}", status.as_u16());
-    match is_grpc(asked) {
+    match grpc {
         true => grpc_failure(&text),
         false => answer(status, text),
     }
@@ -58,7 +52,8 @@ pub(super) fn answer(status: StatusCode, text: String) -> Response<Told> {
     response
 }
 
-fn is_grpc(asked: &HeaderMap) -> bool {
+/// Whether a gRPC caller asks.
+pub(super) fn is_grpc(asked: &HeaderMap) -> bool {
     asked.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
@@ -82,25 +77,38 @@ impl Body for Told {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut *self {
-            Told::Answer(body) => Pin::new(&mut **body).poll_frame(context),
-            Told::Passed(body) | Told::Streamed(body, _) => Pin::new(body).poll_frame(context),
+            Told::Streamed(body, _) => Pin::new(body).poll_frame(context),
             Told::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Told::Answer(body) => body.is_end_stream(),
-            Told::Passed(body) | Told::Streamed(body, _) => body.is_end_stream(),
+            Told::Streamed(body, _) => body.is_end_stream(),
             Told::Text(text) => text.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Told::Answer(body) => body.size_hint(),
-            Told::Passed(body) | Told::Streamed(body, _) => body.size_hint(),
+            Told::Streamed(body, _) => body.size_hint(),
             Told::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
         }
     }
+}
+
+/// An answer of ours as HTTP/1 has it, after which the connection ends.
+pub(super) fn written(answer: Response<Told>) -> Vec<u8> {
+    let status = answer.status();
+    let mut text =
+        format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
+    for (name, value) in answer.headers() {
+        text.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap_or_default()));
+    }
+    let body = match answer.into_body() {
+        Told::Text(body) => body.unwrap_or_default(),
+        Told::Streamed(..) => Bytes::new(),
+    };
+    text.push_str(&format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()));
+    [text.into_bytes(), body.to_vec()].concat()
 }

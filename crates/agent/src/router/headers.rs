@@ -28,15 +28,6 @@ impl Request for Asked<'_> {
     }
 }
 
-/// The protocol to which the caller wants to change. `h2c` is not one: requests on it would no
-/// longer be seen, and every server goes on with HTTP/1.1 when it is not asked.
-pub(super) fn wanted_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let upgrade = headers.get(UPGRADE)?;
-    let h2c = upgrade.as_bytes().eq_ignore_ascii_case(b"h2c");
-    let asked = connection_words(headers).any(|word| word.eq_ignore_ascii_case("upgrade"));
-    (asked && !h2c).then(|| upgrade.clone())
-}
-
 /// Takes away what is meant for this connection only.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
@@ -160,17 +151,5 @@ mod tests {
         assert_eq!(value(&parts, "x-forwarded-for"), Some("1.2.3.4, 10.0.0.9"));
         assert_eq!(value(&parts, "x-forwarded-host"), Some("shop"));
         assert_eq!(value(&parts, "x-forwarded-proto"), Some("http"));
-    }
-
-    #[test]
-    fn only_an_upgrade_that_is_asked_for_is_one() {
-        let wanted = |connection, upgrade| {
-            let request = http::Request::get("/").header("connection", connection).header("upgrade", upgrade);
-            wanted_upgrade(request.body(()).expect("request").headers()).is_some()
-        };
-
-        assert!(wanted("keep-alive, Upgrade", "websocket"));
-        assert!(!wanted("keep-alive", "websocket"));
-        assert!(!wanted("upgrade, http2-settings", "h2c"));
     }
 }

@@ -1,123 +1,135 @@
 //! A caller who speaks HTTP/1: each request is routed by itself.
+//!
+//! What every request costs is kept small: heads are read in place and written once, bodies go on
+//! as they come, both ends are driven by one task, and who waits holds no buffer.
 
-use std::pin::pin;
-use std::rc::Rc;
+mod answered;
+mod asked;
+mod chunks;
+mod exchange;
+mod fields;
+mod flow;
+mod line;
+#[cfg(test)]
+mod tests;
 
-use http::{Method, Request, Response, StatusCode, Version, request};
-use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use kt_wire::{Reason, Refused};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use kt_wire::relay;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::caller::{Caller, Replayed};
-use super::failure::{Told, answer, failure, status_of};
-use super::headers::{self, Asked};
-use super::kept::{Answer, Kept, Sent};
-use super::upgrade;
-use super::upstream::Upstream;
+use super::failure;
+use crate::sockets::reset;
+use asked::{Asked, Wrong};
+use exchange::{After, pass};
+pub(super) use line::{Buffers, Line};
+
+/// Memory for heads that a waiting connection keeps.
+const HEADS_KEPT: usize = 2048;
+/// How long a caller who is still sending may go on, to get the answer that it has.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What comes next on a connection.
+enum Next {
+    Request(Asked),
+    /// Something that is not passed on.
+    Wrong(Wrong),
+    /// Nothing.
+    End,
+}
 
 /// Serves a caller until its end.
 pub(super) async fn serve(caller: Caller, socket: Replayed) {
     let mut ending = caller.router.ending.subscribe();
-    let caller = Rc::new(caller);
-    let service = service_fn(|request| respond(caller.clone(), request));
-    // Without `pipeline_flush`: with it hyper buffers an answer that is not read without a limit.
-    let connection = http1::Builder::new()
-        .auto_date_header(false)
-        .serve_connection(TokioIo::new(socket), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    // A caller that breaks off is nobody's mistake.
-    tokio::select! {
-        _ = &mut connection => return,
-        _ = ending.wait_for(|ending| *ending) => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
-}
-
-async fn respond(caller: Rc<Caller>, request: Request<Incoming>) -> Result<Response<Told>, hyper::Error> {
-    if request.method() == Method::CONNECT {
-        return Ok(answer(StatusCode::METHOD_NOT_ALLOWED, "405 - KtConnect mesh is no forward proxy".into()));
-    }
-    let upgrade = headers::wanted_upgrade(request.headers());
-    let (mut asked, body) = request.into_parts();
-    let Some((chosen, original)) = caller.router.table().choose(caller.listen, &Asked(&asked)) else {
-        return Ok(failure(StatusCode::BAD_GATEWAY, &asked.headers));
-    };
-    headers::prepare(&mut asked, caller.peer.ip(), || original.host());
-    if let Some(protocol) = upgrade {
-        return Ok(upgrade::pass(asked, body, protocol, &chosen, &original).await);
-    }
-    Ok(pass(asked, body, chosen, original).await)
-}
-
-/// Passes a request on, and its answer back.
-async fn pass(
-    asked: request::Parts,
-    body: Incoming,
-    chosen: Rc<Upstream>,
-    original: Rc<Upstream>,
-) -> Response<Told> {
-    let told = asked.headers.get(http::header::CONTENT_TYPE).cloned();
-    match exchange(Request::from_parts(asked, Sent::of(body)), chosen, original).await {
-        Ok(mut response) => {
-            headers::remove_hop_by_hop(response.headers_mut());
-            *response.version_mut() = Version::HTTP_11;
-            response
-        }
-        Err(why) => {
-            let headers = told.map(|kind| (http::header::CONTENT_TYPE, kind)).into_iter().collect();
-            failure(status_of(why.reason), &headers)
-        }
-    }
-}
-
-async fn exchange(
-    mut request: Request<Sent>,
-    chosen: Rc<Upstream>,
-    original: Rc<Upstream>,
-) -> Result<Response<Told>, Refused> {
-    if let Some(mut kept) = chosen.take_kept() {
-        let again = repeatable(&request);
-        match kept.send(request).await {
-            Ok(response) => return Ok(told(response, kept, chosen)),
-            // It was closed meanwhile; what was not sent, or may be sent twice, gets another.
-            Err(mut error) => {
-                request = error.take_message().or(again).ok_or_else(|| broken(&error.into_error()))?;
+    let mut ending = pin!(async move { drop(ending.wait_for(|ending| *ending).await) });
+    let peer = caller.peer.ip().to_string();
+    let mut line = Line::replayed(socket, caller.router.buffers.clone());
+    let mut heads = [Vec::new(), Vec::new()];
+    loop {
+        let asked = match next(&caller, &peer, &mut line, &mut heads[0], ending.as_mut()).await {
+            Next::Request(asked) => asked,
+            Next::Wrong(wrong) => return refuse(line, &wrong, false).await,
+            Next::End => return,
+        };
+        match pass(&caller.router, &mut line, &asked, &mut heads).await {
+            After::Next => heads.iter_mut().for_each(forget),
+            After::Close => return,
+            After::Linger => return linger(line.into_socket()).await,
+            After::Reset => return reset(line.into_socket()),
+            After::Wrong(wrong) => return refuse(line, &wrong, asked.grpc).await,
+            After::Switched(upstream) => {
+                relay(line.into_replayed(), upstream.into_replayed()).await;
+                return;
             }
         }
     }
-    let (socket, upstream) = match (chosen.dial().await, Rc::ptr_eq(&chosen, &original)) {
-        (Ok(socket), _) => (socket, chosen),
-        (Err(why), true) => return Err(why),
-        // A shadow that is gone does not mean a Service that is gone.
-        (Err(_), false) => (original.dial().await?, original),
-    };
-    let mut fresh = Kept::new(socket).await.map_err(|error| broken(&error))?;
-    match fresh.send(request).await {
-        Ok(response) => Ok(told(response, fresh, upstream)),
-        Err(error) => Err(broken(&error.into_error())),
+}
+
+/// Waits for a request, and writes the head for the upstream.
+async fn next<E: Future<Output = ()>>(
+    caller: &Caller,
+    peer: &str,
+    line: &mut Line,
+    head: &mut Vec<u8>,
+    mut ending: Pin<&mut E>,
+) -> Next {
+    poll_fn(|context| {
+        loop {
+            if !line.ahead().is_empty() {
+                match asked::read(line.ahead(), caller, peer, head) {
+                    Ok(Some((asked, length))) => {
+                        line.use_up(length);
+                        return Poll::Ready(Next::Request(asked));
+                    }
+                    Ok(None) if line.is_full() => return Poll::Ready(Next::Wrong(asked::too_large())),
+                    Ok(None) => {}
+                    Err(wrong) => return Poll::Ready(Next::Wrong(wrong)),
+                }
+            } else if ending.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Next::End);
+            }
+            match ready!(line.poll_read(context)) {
+                Ok(1..) => {}
+                _ => return Poll::Ready(Next::End),
+            }
+        }
+    })
+    .await
+}
+
+/// Gives memory back that few requests need.
+fn forget(head: &mut Vec<u8>) {
+    head.clear();
+    if head.capacity() > HEADS_KEPT {
+        *head = Vec::new();
     }
 }
 
-fn told(response: Response<Incoming>, connection: Kept, upstream: Rc<Upstream>) -> Response<Told> {
-    response.map(|body| Told::Answer(Box::new(Answer::new(body, connection, upstream))))
+/// Answers instead of the upstream, and ends the connection.
+async fn refuse(line: Line, Wrong(status, words): &Wrong, grpc: bool) {
+    let answer = match words.is_empty() {
+        true => failure::failure(*status, grpc),
+        false => failure::answer(*status, format!("{} - KtConnect mesh {words}", status.as_u16())),
+    };
+    let mut socket = line.into_socket();
+    if socket.write_all(&failure::written(answer)).await.is_ok() {
+        linger(socket).await;
+    }
 }
 
-/// A copy of a request which does no more harm twice than once, and has no body.
-fn repeatable(request: &Request<Sent>) -> Option<Request<Sent>> {
-    let repeatable = request.method().is_idempotent() && request.body().is_end_stream();
-    repeatable.then(|| {
-        let mut copy = Request::new(Sent::Empty);
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.headers_mut() = request.headers().clone();
-        copy
-    })
-}
-
-/// The upstream broke off before it answered, or answered what is not HTTP.
-pub(super) fn broken(error: &hyper::Error) -> Refused {
-    Refused { reason: Reason::Refused, text: error.to_string() }
+/// Reads what still comes for a while: closed at once, the caller may lose what it was answered.
+async fn linger(mut socket: TcpStream) {
+    let read = async {
+        socket.shutdown().await?;
+        let mut rest = [0; 512];
+        while socket.read(&mut rest).await? > 0 {}
+        Ok::<_, std::io::Error>(())
+    };
+    let _ = timeout(LINGER, read).await; // whoever goes on is cut
 }

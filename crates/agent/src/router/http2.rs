@@ -7,23 +7,21 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 
-use http::header::{CONTENT_TYPE, HOST};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request, uri};
+use http::header::HOST;
+use http::{Method, Request, Response, StatusCode, Uri, request, uri};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper::{client, server};
 use hyper_util::rt::TokioIo;
-use kt_wire::Refused;
+use kt_wire::{Reason, Refused};
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
 use super::caller::{Caller, Replayed};
-use super::failure::{Told, answer, failure, status_of};
+use super::failure::{Told, answer, failure, is_grpc, status_of};
 use super::headers::{self, Asked};
-use super::http::broken;
-use super::kept::Sent;
 use super::upstream::Upstream;
 
 /// Enough for one stream on a far upstream; ten times hyper's standard would cost memory.
@@ -36,7 +34,7 @@ const STREAMS_MOST: u32 = 1000;
 /// One connection to an upstream. Each stream on it holds a clone.
 #[derive(Clone)]
 struct Connection {
-    sender: client::conn::http2::SendRequest<Sent>,
+    sender: client::conn::http2::SendRequest<Incoming>,
     /// Counts the streams.
     streams: Rc<()>,
     /// What the upstream allows.
@@ -86,20 +84,19 @@ async fn respond(
         return Ok(answer(StatusCode::METHOD_NOT_ALLOWED, "405 - KtConnect mesh is no forward proxy".into()));
     }
     let (mut asked, body) = request.into_parts();
+    let grpc = is_grpc(&asked.headers);
     let Some((chosen, original)) = caller.router.table().choose(caller.listen, &Asked(&asked)) else {
-        return Ok(failure(StatusCode::BAD_GATEWAY, &asked.headers));
+        return Ok(failure(StatusCode::BAD_GATEWAY, grpc));
     };
     headers::prepare(&mut asked, caller.peer.ip(), || original.host());
     name_authority(&mut asked, &original);
-    let kind: HeaderMap =
-        asked.headers.get(CONTENT_TYPE).cloned().map(|kind| (CONTENT_TYPE, kind)).into_iter().collect();
-    match exchange(&connections, Request::from_parts(asked, Sent::of(body)), &chosen, &original).await {
+    match exchange(&connections, Request::from_parts(asked, body), &chosen, &original).await {
         Ok(mut response) => {
             headers::remove_hop_by_hop(response.headers_mut());
             Ok(response)
         }
         Err(Failed::Reset(error)) => Err(error),
-        Err(Failed::Refused(why)) => Ok(failure(status_of(why.reason), &kind)),
+        Err(Failed::Refused(why)) => Ok(failure(status_of(why.reason), grpc)),
     }
 }
 
@@ -127,7 +124,7 @@ impl From<hyper::Error> for Failed {
 /// A request that met a connection which had just ended gets another.
 async fn exchange(
     connections: &Connections,
-    request: Request<Sent>,
+    request: Request<Incoming>,
     chosen: &Rc<Upstream>,
     original: &Rc<Upstream>,
 ) -> Result<Response<Told>, Failed> {
@@ -199,4 +196,9 @@ fn name_authority(asked: &mut request::Parts, original: &Upstream) {
     target.scheme.get_or_insert(uri::Scheme::HTTP);
     target.path_and_query.get_or_insert(uri::PathAndQuery::from_static("/"));
     asked.uri = Uri::from_parts(target).unwrap_or_default();
+}
+
+/// The upstream broke off before it answered, or answered what is not HTTP.
+fn broken(error: &hyper::Error) -> Refused {
+    Refused { reason: Reason::Refused, text: error.to_string() }
 }

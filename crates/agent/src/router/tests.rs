@@ -1,6 +1,6 @@
 //! A router on the loopback, whose upstreams have addresses instead of names.
 
-mod bed;
+pub(super) mod bed;
 mod commands;
 mod http1;
 mod http2;

@@ -9,7 +9,7 @@ use kt_wire::{Reason, Refused, Target};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::kept::Kept;
+use super::http::Line;
 use crate::names::Resolver;
 
 /// How long an address is used without asking again.
@@ -29,7 +29,8 @@ pub(super) struct Upstream {
     target: Target,
     resolver: Resolver,
     addresses: RefCell<Option<(Instant, Vec<SocketAddr>)>>,
-    kept: RefCell<Vec<Kept>>,
+    /// Each with the time since when it waits.
+    kept: RefCell<Vec<(Instant, Line)>>,
     gone: Cell<Option<(Instant, Reason)>>,
 }
 
@@ -54,26 +55,26 @@ impl Upstream {
     }
 
     /// A connection that has served a request before, if one is left that is alive.
-    pub(super) fn take_kept(&self) -> Option<Kept> {
+    pub(super) fn take_kept(&self) -> Option<Line> {
         loop {
-            let mut kept = self.kept.borrow_mut().pop()?;
-            if kept.is_ready() {
-                return Some(kept);
+            let (_, mut line) = self.kept.borrow_mut().pop()?;
+            if line.is_quiet() {
+                return Some(line);
             }
         }
     }
 
     /// Keeps a connection for the next request.
-    pub(super) fn keep(&self, connection: Kept) {
+    pub(super) fn keep(&self, line: Line) {
         let mut kept = self.kept.borrow_mut();
         if kept.len() < IDLE_MOST {
-            kept.push(connection);
+            kept.push((Instant::now(), line));
         }
     }
 
     /// Lets connections go that nobody used for a while.
     pub(super) fn drop_idle(&self) {
-        self.kept.borrow_mut().retain(|kept| kept.since.elapsed() < IDLE);
+        self.kept.borrow_mut().retain(|(since, _)| since.elapsed() < IDLE);
     }
 
     /// A new connection. One that could not be reached a moment ago fails at once.

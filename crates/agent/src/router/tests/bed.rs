@@ -17,19 +17,19 @@ use tokio::task::{LocalSet, spawn_local};
 use crate::names::Resolver;
 use crate::router::{Router, ports};
 
-pub(super) const ORIGINAL: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-pub(super) const ANN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
-pub(super) const BOB: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 4);
+pub(in crate::router) const ORIGINAL: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+pub(in crate::router) const ANN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+pub(in crate::router) const BOB: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 4);
 
 /// A router and the port of its upstreams.
-pub(super) struct Bed {
-    pub(super) router: Rc<Router>,
-    pub(super) listen: u16,
-    pub(super) service: u16,
+pub(in crate::router) struct Bed {
+    pub(in crate::router) router: Rc<Router>,
+    pub(in crate::router) listen: u16,
+    pub(in crate::router) service: u16,
 }
 
 /// Runs a test with a router that has no rules yet.
-pub(super) async fn with_bed<F: Future>(test: impl FnOnce(Bed) -> F) -> F::Output {
+pub(in crate::router) async fn with_bed<F: Future>(test: impl FnOnce(Bed) -> F) -> F::Output {
     LocalSet::new()
         .run_until(async {
             let router = Router::new(Resolver::from_system());
@@ -41,7 +41,12 @@ pub(super) async fn with_bed<F: Future>(test: impl FnOnce(Bed) -> F) -> F::Outpu
 
 impl Bed {
     /// A set for this bed with routes of these names and rules.
-    pub(super) fn set(&self, generation: u64, speaks: Speaks, routes: &[(Ipv4Addr, &str)]) -> RuleSet {
+    pub(in crate::router) fn set(
+        &self,
+        generation: u64,
+        speaks: Speaks,
+        routes: &[(Ipv4Addr, &str)],
+    ) -> RuleSet {
         let port = Port { listen: self.listen, service: self.service, protocol: Protocol::Tcp, speaks };
         let route = |(name, rule): &(Ipv4Addr, &str)| Route {
             name: name.to_string(),
@@ -60,16 +65,16 @@ impl Bed {
     }
 
     /// Uses these routes, whose callers' speech is not known beforehand.
-    pub(super) async fn use_routes(&self, generation: u64, routes: &[(Ipv4Addr, &str)]) {
+    pub(in crate::router) async fn use_routes(&self, generation: u64, routes: &[(Ipv4Addr, &str)]) {
         self.use_set(self.set(generation, Speaks::Unknown, routes)).await;
     }
 
-    pub(super) async fn use_set(&self, set: RuleSet) {
+    pub(in crate::router) async fn use_set(&self, set: RuleSet) {
         assert_eq!(self.router.adopt(set.clone()), set.generation);
     }
 
     /// Connects as soon as the port is open.
-    pub(super) async fn call(&self) -> TcpStream {
+    pub(in crate::router) async fn call(&self) -> TcpStream {
         loop {
             match TcpStream::connect(("127.0.0.1", self.listen)).await {
                 Ok(caller) => return caller,
@@ -79,7 +84,7 @@ impl Bed {
     }
 
     /// Sends a request with these lines after the first, and returns the whole answer.
-    pub(super) async fn get(&self, path: &str, lines: &str) -> String {
+    pub(in crate::router) async fn get(&self, path: &str, lines: &str) -> String {
         let mut caller = self.call().await;
         let text = format!("GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n{lines}\r\n");
         caller.write_all(text.as_bytes()).await.expect("write");
@@ -88,12 +93,12 @@ impl Bed {
         answer
     }
 
-    pub(super) async fn listener(&self, address: Ipv4Addr) -> TcpListener {
+    pub(in crate::router) async fn listener(&self, address: Ipv4Addr) -> TcpListener {
         TcpListener::bind((address, self.service)).await.expect("listener")
     }
 
     /// Starts an upstream that answers with its address and what it got.
-    pub(super) async fn start_http1(&self, address: Ipv4Addr) {
+    pub(in crate::router) async fn start_http1(&self, address: Ipv4Addr) {
         let listener = self.listener(address).await;
         spawn_local(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -122,11 +127,11 @@ async fn tell(
     Ok(hyper::Response::new(Full::new(text.into())))
 }
 
-pub(super) async fn unused_port() -> u16 {
+pub(in crate::router) async fn unused_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").await.and_then(|listener| listener.local_addr()).expect("port").port()
 }
 
 /// Whether the answer is from that upstream.
-pub(super) fn is_from(answer: &str, address: Ipv4Addr) -> bool {
+pub(in crate::router) fn is_from(answer: &str, address: Ipv4Addr) -> bool {
     answer.contains(&format!("from {address}\n"))
 }

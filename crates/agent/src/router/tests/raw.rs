@@ -72,7 +72,10 @@ async fn a_caller_that_speaks_http_after_a_silence_is_routed() {
         let mut caller = bed.call().await;
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
 
-        caller.write_all(b"GET / HTTP/1.1\r\nv: a\r\nconnection: close\r\n\r\n").await.expect("write");
+        caller
+            .write_all(b"GET / HTTP/1.1\r\nhost: s\r\nv: a\r\nconnection: close\r\n\r\n")
+            .await
+            .expect("write");
         let mut answer = String::new();
         caller.read_to_string(&mut answer).await.expect("answer");
 

@@ -1,0 +1,146 @@
+//! The two proxies that the router's figures compare, started on the loopback: our router, as it
+//! travels in the packed program, and nginx.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use crate::ways::Way;
+
+/// As `scripts/build.sh` leaves it.
+const ROUTER: &str = "target/x86_64-unknown-linux-musl/agent/router";
+const STARTS_WITHIN: Duration = Duration::from_secs(10);
+
+/// One process without any buffering of bodies, and connections to the origin that are kept. Its
+/// buffers have the standard size, or `KT_NGINX_BUFFER` (e.g. `64k`).
+const NGINX: &str = "daemon off; master_process off; worker_processes 1; worker_rlimit_nofile 8192;
+pid {dir}/pid; error_log {dir}/error.log;
+events { worker_connections 4096; }
+http {
+  access_log off;
+  client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;
+  fastcgi_temp_path {dir}/fastcgi; uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
+  keepalive_requests 100000000; client_max_body_size 0;
+  upstream origin { server {origin}; keepalive 64; keepalive_requests 100000000; }
+  server {
+    listen 127.0.0.1:{port};
+    location / {
+      proxy_pass http://origin; proxy_http_version 1.1;
+      proxy_buffering off; proxy_request_buffering off; {buffer}
+      proxy_set_header Connection \"\"; proxy_set_header Host $host;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Host $host; proxy_set_header X-Forwarded-Proto http;
+    }
+  }
+}
+";
+
+/// A proxy that runs; dropped, it is ended.
+pub(crate) struct Proxy {
+    process: Child,
+    dir: PathBuf,
+    pub(crate) address: SocketAddr,
+}
+
+impl Proxy {
+    /// Starts it before the origin.
+    pub(crate) fn start(way: Way, origin: SocketAddr) -> io::Result<Self> {
+        let dir = env::temp_dir().join(format!("kt-figures-{}-{way:?}", std::process::id()));
+        fs::create_dir_all(&dir)?;
+        let port = unused_port()?;
+        let mut command = match way {
+            Way::Ours => ours(&dir, port, origin)?,
+            Way::Theirs => nginx(&dir, port, origin)?,
+        };
+        let process = command.stdin(Stdio::null()).spawn()?;
+        let proxy = Self { process, dir, address: (Ipv4Addr::LOCALHOST, port).into() };
+        proxy.wait_until_open()?;
+        Ok(proxy)
+    }
+
+    fn wait_until_open(&self) -> io::Result<()> {
+        let until = Instant::now() + STARTS_WITHIN;
+        while let Err(error) = TcpStream::connect(self.address) {
+            if Instant::now() > until {
+                return Err(error);
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Processor time in seconds since it began. It has one thread.
+    pub(crate) fn time(&self) -> io::Result<f64> {
+        let text = self.read("schedstat")?;
+        let nanoseconds = text.split(' ').next().and_then(|word| word.parse::<f64>().ok());
+        Ok(nanoseconds.ok_or(io::ErrorKind::InvalidData)? / 1e9)
+    }
+
+    /// The peak of its resident memory in MiB.
+    pub(crate) fn memory(&self) -> io::Result<f64> {
+        let text = self.read("status")?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+        Ok(kib.ok_or(io::ErrorKind::InvalidData)? / 1024.0)
+    }
+
+    fn read(&self, file: &str) -> io::Result<String> {
+        fs::read_to_string(format!("/proc/{}/{file}", self.process.id()))
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.process.kill(); // it may have ended
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.dir); // only temporary files
+    }
+}
+
+/// Whether nginx is there.
+pub(crate) fn has_nginx() -> bool {
+    Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// Our router, with one who has joined: each request is looked at.
+fn ours(dir: &Path, port: u16, origin: SocketAddr) -> io::Result<Command> {
+    let rules = format!(
+        r#"{{"version":1,"generation":1,"service":"tomcat","original":"{}","ports":[{{"listen":{port},"service":{}}}],
+        "routes":[{{"name":"127.0.0.9","rules":[{{"header":"kt-version","equals":"ann"}}]}}]}}"#,
+        origin.ip(),
+        origin.port()
+    );
+    let file = dir.join("rules");
+    fs::write(&file, rules)?;
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let program = env::var_os("KT_ROUTER").map_or_else(|| checkout.join(ROUTER), PathBuf::from);
+    let mut command = Command::new(program);
+    command.arg("--port").arg(unused_port()?.to_string()).arg("--rules").arg(file);
+    Ok(command)
+}
+
+fn nginx(dir: &Path, port: u16, origin: SocketAddr) -> io::Result<Command> {
+    let mut text = NGINX.replace("{dir}", &dir.to_string_lossy());
+    text = text.replace("{port}", &port.to_string()).replace("{origin}", &origin.to_string());
+    let mut buffer = String::new();
+    if let Ok(size) = env::var("KT_NGINX_BUFFER") {
+        let _ = write!(
+            buffer,
+            "proxy_buffer_size {size}; proxy_buffers 8 {size}; proxy_busy_buffers_size {size};"
+        );
+    }
+    let file = dir.join("nginx.conf");
+    fs::write(&file, text.replace("{buffer}", &buffer))?;
+    let mut command = Command::new("nginx");
+    command.arg("-c").arg(file).arg("-p").arg(dir);
+    Ok(command)
+}
+
+fn unused_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}

@@ -1,0 +1,108 @@
+//! Figures of the router of `mesh` against nginx, both on the loopback in front of the same origin.
+//! The test bed is not used.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::many::{Made, Many};
+use crate::measure::Rounds;
+use crate::origin;
+use crate::proxies::{Proxy, has_nginx};
+use crate::table::{Better, Figure, Table};
+use crate::ways::{Way, order};
+
+/// How long one load goes on.
+const TIME: Duration = Duration::from_secs(2);
+/// Before it, so that connections to the origin are there.
+const WARM_UP: Duration = Duration::from_millis(200);
+/// A caller who is silent for longer has shown that it is.
+const SILENT: Duration = Duration::from_secs(1);
+/// Connections for the memory.
+const OPEN: usize = 1000;
+
+/// A kind of load, and what our rate has to reach.
+struct Load {
+    name: &'static str,
+    /// Of the processor time of one request.
+    time: &'static str,
+    path: &'static str,
+    connections: usize,
+    must: f64,
+    wanted: f64,
+}
+
+const LOADS: [Load; 3] = [
+    Load {
+        name: "router: requests on 64 connections, against nginx",
+        time: "router: processor time of a request on 64 connections",
+        path: "/100",
+        connections: 64,
+        must: 1.0,
+        wanted: 1.2,
+    },
+    Load {
+        name: "router: requests on one connection",
+        time: "router: processor time of a request on one connection",
+        path: "/100",
+        connections: 1,
+        must: 0.5,
+        wanted: 0.9,
+    },
+    Load {
+        name: "router: answers of 1 MiB on 8 connections",
+        time: "router: processor time of an answer of 1 MiB",
+        path: "/1048576",
+        connections: 8,
+        must: 1.2,
+        wanted: 1.5,
+    },
+];
+
+/// Measures; without nginx there is nothing to compare with.
+pub(crate) fn measure(rounds: usize, table: &mut Table) {
+    if !has_nginx() {
+        println!("skipped router: nginx is missing (apt-get install nginx-light)");
+        return;
+    }
+    let origin = origin::start(Ipv4Addr::LOCALHOST).expect("the origin starts");
+    LOADS.iter().for_each(|load| against(load, origin, rounds, table));
+    table.add(memory(origin).expect("the router serves 1,000 connections"));
+}
+
+/// One load on both, in turns.
+fn against(load: &Load, origin: SocketAddr, rounds: usize, table: &mut Table) {
+    let start = |way| Proxy::start(way, origin).expect("the proxy starts");
+    let proxies = [start(Way::Theirs), start(Way::Ours)];
+    let mut rates = Rounds::new(load.name, "1/s");
+    let mut times = Rounds::new(load.time, "µs");
+    for way in (0..rounds).flat_map(order) {
+        let proxy = if way == Way::Theirs { &proxies[0] } else { &proxies[1] };
+        let (made, time) = run(load, proxy).expect("the load is served");
+        rates.add(way, made.requests / made.seconds);
+        times.add(way, time / made.requests * 1e6);
+    }
+    table.add(rates.figure(Better::Higher, load.must, load.wanted));
+    table.add(times.figure(Better::Lower, 1.2, 1.0));
+}
+
+/// What was made, and the processor seconds of the proxy.
+fn run(load: &Load, proxy: &Proxy) -> io::Result<(Made, f64)> {
+    let mut many = Many::open(proxy.address, load.connections)?;
+    many.ask_for(load.path, WARM_UP)?;
+    let before = proxy.time()?;
+    let made = many.ask_for(load.path, TIME)?;
+    Ok((made, proxy.time()? - before))
+}
+
+/// Our peak with connections that are silent first, and then wait for an answer, all at once.
+fn memory(origin: SocketAddr) -> io::Result<Figure> {
+    let proxy = Proxy::start(Way::Ours, origin)?;
+    let mut many = Many::open(proxy.address, OPEN)?;
+    std::thread::sleep(SILENT);
+    println!("router: memory with {OPEN} silent connections: {:.1} MiB", proxy.memory()?);
+    many.ask_once(&format!("/hold/{OPEN}"))?;
+    let mut peak = Rounds::new("router: memory with 1,000 connections that wait for an answer", "MiB");
+    peak.add(Way::Ours, proxy.memory()?);
+    Ok(peak.figure(Better::Lower, 24.0, 24.0))
+}
