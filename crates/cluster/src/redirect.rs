@@ -84,8 +84,6 @@ pub struct Redirected {
     pub ours: BTreeMap<String, String>,
     /// Name of the Service which leads to the original pods; nothing where none could be made.
     pub stuntman: Option<String>,
-    /// The stuntman's uid.
-    pub stuntman_uid: Option<String>,
 }
 
 /// What putting back found.
@@ -133,7 +131,6 @@ impl Cluster {
                     original,
                     ours: ours.clone(),
                     stuntman: stuntman.as_ref().map(ResourceExt::name_any),
-                    stuntman_uid: stuntman.and_then(|stuntman| stuntman.uid()),
                 });
             }
         }
@@ -164,7 +161,6 @@ impl Cluster {
             original,
             ours: ours.clone(),
             stuntman: stuntman.as_ref().map(ResourceExt::name_any),
-            stuntman_uid: stuntman.and_then(|stuntman| stuntman.uid()),
         }))
     }
 
