@@ -181,7 +181,8 @@ fn what_an_older_client_has_left_is_recovered() {
     Snapshot::wait_until_as(&before, 30, || cluster.snapshot());
 }
 
-/// An older `clean` deletes what says `control-by=kt` and has an old heartbeat.
+/// An older `clean` deletes what says `control-by=kt` and has an old heartbeat, and puts services
+/// back whose router or shadow it does not find by its name.
 #[test]
 fn the_heartbeat_of_each_object_of_ours_is_renewed() {
     let (cluster, laptop) = bed("beats");
@@ -194,7 +195,9 @@ fn the_heartbeat_of_each_object_of_ours_is_renewed() {
     exchange.wait_for("will be redirected to local", 30);
     let mut preview = laptop.ktctl(&["preview", "mine", "--expose", "8080"]);
     preview.wait_for("Now you can", 30);
-    let mesh = mesh(&laptop, &["--expose", "8080", "--versionMark", "mine"]);
+    let mut mesh = mesh(&laptop, &["--expose", "8080", "--versionMark", "mine"]);
+    cluster.kubectl(&["delete", ROUTER, "--grace-period=1"]).expect("deleted");
+    mesh.wait_for("was made anew", 30);
     let first = heartbeats(&cluster);
     // Pods and config maps of four shadows and a router; two stuntmen, a version and a new service.
     assert_eq!(first.len(), 14, "{first:?}");
@@ -208,6 +211,10 @@ fn the_heartbeat_of_each_object_of_ours_is_renewed() {
         heartbeats(&cluster).iter().all(|(object, beat)| *beat > first[object]).then_some(())
     });
 
+    let pods = cluster.kubectl(&["get", "pods", "-o", "name"]).expect("names");
+    for name in ["pod/tomcat-kt-router", "pod/shop-kt-exchange-"] {
+        assert!(pods.contains(name), "{name} is not in: {pods}");
+    }
     for run in [&connect, &exchange, &preview, &mesh] {
         assert!(!run.text().contains("no heartbeat"), "{}", run.text());
     }

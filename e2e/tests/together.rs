@@ -195,6 +195,37 @@ fn two_who_mesh_at_the_same_moment_both_get_in_and_both_get_out() {
 }
 
 #[test]
+fn two_whose_meshes_were_killed_start_again_at_the_same_moment() {
+    let Some((cluster, one, two)) = bed("again") else { return };
+    let before = cluster.snapshot();
+    let _locals = [one.serve(8080, ONE), two.serve(8080, TWO)];
+    let start = || {
+        let mut both = [(&one, "one"), (&two, "two")].map(|(laptop, mark)| {
+            laptop.ktctl(&["mesh", "tomcat", "--expose", "8080", "--versionMark", mark])
+        });
+        both.iter_mut().for_each(|run| drop(run.wait_for("Now you can", 45)));
+        both
+    };
+    let killed = start();
+    for laptop in [&one, &two] {
+        kill9_all(laptop);
+    }
+
+    let both = start();
+
+    get_these(&cluster, &[("VERSION: one", ONE), ("VERSION: two", TWO)]);
+    for (run, laptop) in both.iter().zip([&one, &two]) {
+        assert!(run.text().contains("Cleaned up after mesh"), "{}: {}", laptop.name(), run.text());
+    }
+    for mut run in both {
+        let ended = run.interrupt(30);
+        assert_eq!(ended.code, 0, "{}", ended.text);
+    }
+    drop(killed);
+    Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
+}
+
+#[test]
 fn a_run_that_is_killed_while_it_holds_the_lock_does_not_keep_its_user_out() {
     let cluster = Cluster::new("lockdead");
     let one = Laptop::lease(&cluster);

@@ -74,9 +74,9 @@ pub struct Router {
 }
 
 impl Router {
-    /// What its users keep alive.
+    /// What its users keep alive: also when it was made anew.
     pub fn objects(&self) -> Vec<ObjectRef> {
-        let pod = ObjectRef::new(Kind::Pod, &self.name, &self.uid);
+        let pod = ObjectRef::new(Kind::Pod, &self.name, "");
         let program = self.carried.then(|| ObjectRef::new(Kind::ConfigMap, &self.name, ""));
         [pod].into_iter().chain(program).collect()
     }

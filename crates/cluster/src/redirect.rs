@@ -84,8 +84,6 @@ pub struct Redirected {
     pub ours: BTreeMap<String, String>,
     /// Name of the Service which leads to the original pods; nothing where none could be made.
     pub stuntman: Option<String>,
-    /// The stuntman's uid.
-    pub stuntman_uid: Option<String>,
 }
 
 /// What putting back found.
@@ -157,7 +155,6 @@ impl Cluster {
                     original,
                     ours: ours.clone(),
                     stuntman: stuntman.as_ref().map(ResourceExt::name_any),
-                    stuntman_uid: stuntman.and_then(|stuntman| stuntman.uid()),
                 });
             }
         }
@@ -188,7 +185,6 @@ impl Cluster {
             original,
             ours: ours.clone(),
             stuntman: stuntman.as_ref().map(ResourceExt::name_any),
-            stuntman_uid: stuntman.and_then(|stuntman| stuntman.uid()),
         }))
     }
 

@@ -26,8 +26,8 @@ pub(crate) async fn beat(cluster: Cluster, shadow: Keeper, others: Vec<ObjectRef
     }
 }
 
-/// The Service that stands in for the original pods while a service is redirected.
+/// The Service that stands in for the original pods while a service is redirected, also when it was
+/// made anew.
 pub(crate) fn stuntman(redirected: &Redirected) -> Vec<ObjectRef> {
-    let uid = redirected.stuntman_uid.as_deref().unwrap_or_default();
-    redirected.stuntman.iter().map(|name| ObjectRef::new(Kind::Service, name, uid)).collect()
+    redirected.stuntman.iter().map(|name| ObjectRef::new(Kind::Service, name, "")).collect()
 }

@@ -7,9 +7,10 @@ use anyhow::Context;
 use kt_cluster::api::ApiError;
 use kt_cluster::leftovers::{Outcome, Repair, SETTLE, plan_sweep};
 use kt_cluster::overview::Overview;
+use kt_cluster::redirect::Owner;
 use kt_cluster::{Access, Cluster};
 use kt_host::Helper;
-use kt_host::home::{Home, Run as Left};
+use kt_host::home::{Home, Run as Left, host_name, user_name};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
@@ -17,10 +18,13 @@ use crate::cleanup;
 use crate::env_file;
 use crate::exchange::scale;
 use crate::mesh::{dead, router};
-use crate::run::Status;
+use crate::run::{Meshed, Status};
 
 /// How long the leftovers of one run may take; its cluster may be gone for good.
 const WITHIN: Duration = Duration::from_secs(8);
+/// How long others who change a meshed service are waited for; then it goes without.
+const LOCK_WITHIN: Duration = Duration::from_secs(4);
+
 /// Says what the root helper has put back before anything else.
 pub(crate) fn say_recovered(helper: &Helper) {
     for undone in helper.recovered() {
@@ -90,19 +94,30 @@ async fn undo(status: &Status) -> anyhow::Result<()> {
         sleep(SETTLE).await;
     }
     scale::put_back(&cluster, status.scaled.as_ref(), status.locked.as_ref(), &status.shadows).await?;
+    if let Some((service, owner)) = &status.locked_service {
+        cluster.unlock_held(service, owner).await?;
+    }
     if let Some(meshed) = &status.meshed {
-        router::leave(&cluster, &meshed.service, &meshed.route, &meshed.mark).await?;
+        leave(&cluster, meshed).await?;
     }
     if let Some((service, ours)) = &status.previewed {
         cluster.remove_preview(service, ours).await?;
-    }
-    if let Some((service, owner)) = &status.locked_service {
-        cluster.unlock_held(service, owner).await?;
     }
     for name in &status.shadows {
         cluster.delete_shadow(name).await.with_context(|| format!("deleting shadow pod {name}"))?;
     }
     Ok(())
+}
+
+/// Takes a dead run out of the router, while nobody joins it if that can be had.
+async fn leave(cluster: &Cluster, meshed: &Meshed) -> anyhow::Result<()> {
+    let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
+    let service = &meshed.service;
+    let locked = timeout(LOCK_WITHIN, cluster.lock(service, &owner, &|wait| debug!("{wait}"))).await;
+    debug!(?locked, "leaving the router of service {service}");
+    let left = router::leave(cluster, service, &meshed.route, &meshed.mark).await;
+    cluster.unlock_held(service, &owner.to_string()).await?;
+    left.map(drop)
 }
 
 /// Repairs what anybody's dead runs have left in the namespace, in the background. Services come

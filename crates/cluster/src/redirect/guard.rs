@@ -205,7 +205,6 @@ mod tests {
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),
             stuntman: None,
-            stuntman_uid: None,
         }
     }
 
