@@ -35,6 +35,8 @@ fn the_pods_go_the_laptop_answers_and_afterwards_there_are_as_many_pods_as_befor
     cluster.wait_for_answer(URL, LOCAL, NODES);
     cluster.wait_for_answer("http://front", LOCAL, NODES); // service port 80, target port 8080
     assert!(cluster.object("deployment/tomcat").is_some_and(|read| lock(&read).is_none()));
+    let sets = cluster.kubectl(&["get", "replicasets", "-o", "yaml"]).expect("replica sets");
+    assert!(!sets.contains("kt-lock"), "a copy of the lock stays: {sets}");
     let ended = exchange.interrupt(60);
     assert_eq!(ended.code, 0, "{}", ended.text);
     assert!(ended.text.contains("All pods of deployment 'tomcat' are ready"), "{}", ended.text);

@@ -1,7 +1,8 @@
 //! The lock on a workload from the first look until it is scaled down.
 
 use kube::ResourceExt;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::PartialObjectMeta;
 use serde_json::{Value, json};
 
 use super::{Error, refused};
@@ -9,7 +10,7 @@ use crate::Cluster;
 use crate::api::ApiError;
 use crate::marks;
 use crate::redirect::{Owner, lock};
-use crate::workload::{WorkloadName, wanted_replicas};
+use crate::workload::{WorkloadKind, WorkloadName, wanted_replicas};
 
 /// How often it is tried to change a Deployment that changes under us.
 const ROUNDS: u32 = 10;
@@ -51,10 +52,32 @@ impl Cluster {
             };
             let is_ours = read.annotations().get(marks::LOCK_OWNER).is_some_and(|held| held == owner);
             if !is_ours || self.patch_workload("unlocking", workload, lock::unlock_patch(&read)).await? {
+                self.forget_copies(workload, owner).await;
                 return Ok(());
             }
         }
         Err(Error::Busy(workload.clone()))
+    }
+
+    /// Kubernetes copies a Deployment's annotations to its ReplicaSet, and leaves them there: a roll-back
+    /// would bring the lock again. Where they may not be changed it stays so.
+    async fn forget_copies(&self, workload: &WorkloadName, owner: &str) {
+        if workload.kind != WorkloadKind::Deployment {
+            return;
+        }
+        let sets = self.workloads(WorkloadKind::ReplicaSet);
+        let listed = sets.list_metadata(&ListParams::default()).await;
+        let listed = listed.map(|listed| listed.items).unwrap_or_default();
+        let is_copy = |set: &&PartialObjectMeta<DynamicObject>| {
+            set.owner_references().iter().any(|one| one.name == workload.name)
+                && set.annotations().get(marks::LOCK_OWNER).is_some_and(|held| held == owner)
+        };
+        for set in listed.iter().filter(is_copy) {
+            let patch = Patch::Merge(lock::unlock_patch(set));
+            if let Err(error) = sets.patch_metadata(&set.name_any(), &PatchParams::default(), &patch).await {
+                tracing::debug!(%error, set = set.name_any(), "a copy of the lock stays");
+            }
+        }
     }
 
     async fn read_existing(&self, workload: &WorkloadName) -> Result<DynamicObject, Error> {
