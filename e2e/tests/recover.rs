@@ -66,6 +66,8 @@ fn whatever_was_killed_the_service_has_its_pods_again_and_nothing_of_ours_is_lef
             assert!(cluster.get(URL).is_ok_and(|page| page.contains(DEMO)), "{command} {mode}");
         }
     }
+    // What the killed runs have noted on their laptop is not there any more.
+    assert_eq!(owner.ktctl(&["clean"]).wait(40).code, 0);
 }
 
 #[test]
