@@ -189,6 +189,8 @@ fn after_a_kill_recover_by_somebody_else_removes_the_deployment() {
         assert_eq!(recover.code, 0, "{mode}: {}", recover.text);
         cluster.wait_for_answer(URL, DEMO, 20);
         Snapshot::wait_until_as(&before, 20, || pictured(&cluster));
+        // What the killed run has noted on its laptop is not there any more.
+        assert_eq!(owner.ktctl(&["clean"]).wait(40).code, 0);
     }
 }
 
@@ -242,6 +244,8 @@ fn a_deployment_without_a_sign_of_life_goes_at_somebody_elses_clean() {
     assert!(clean.text.contains("tomcat -> 1"), "{}", clean.text);
     assert!(clean.text.contains("Deleting 1 unavailing kt deployments"), "{}", clean.text);
     Snapshot::wait_until_as(&before, 20, || pictured(&cluster));
+    // What the killed run has noted on its laptop is not there any more.
+    assert_eq!(owner.ktctl(&["clean"]).wait(40).code, 0);
 }
 
 #[test]

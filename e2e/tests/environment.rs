@@ -8,24 +8,28 @@ const FILE: &str = "app.env";
 fn the_local_program_gets_what_may_be_read_and_the_rest_is_named() {
     let (cluster, laptop) = bed("env");
     let _local = laptop.serve(8080, LOCAL);
-    let lines: [&[&str]; 3] = [
+    cluster.apply(include_str!("../../docs/rbac/exchange-scale.yaml"));
+    let bind = ["create", "rolebinding", "scale", "--role=ktctl-exchange-scale", "--user=developer"];
+    cluster.kubectl(&bind).expect("bind the role");
+    let lines: [&[&str]; 4] = [
         &["exchange", "tomcat", "--expose", "8080"],
         &["mesh", "tomcat", "--expose", "8080"],
         &["mesh", "tomcat", "--expose", "8080", "--mode", "manual"],
+        &["exchange", "tomcat", "--expose", "8080", "--mode", "scale"],
     ];
     for line in lines {
+        let pod = cluster.pod_ip("tomcat");
         let mut run = start(&laptop, line);
 
         let said = run.text();
         assert!(said.contains("missing are PASSWORD (key password of secret db"), "{said}");
         assert!(said.contains("the right to get secrets in namespace"), "{said}");
         assert_eq!(laptop.run(&["stat", "-c", "%a %U", FILE]).ok().trim(), format!("600 {}", laptop.user()));
-        let pod = cluster.pod_ip("tomcat");
         let heard = sourced(&laptop, r#"echo "$MODE|$GREETING|$URL|$IP|$PASSWORD|""#);
         assert_eq!(heard, format!("dev|it's a $dollar; and more|http://dev.example/|{pod}||"), "{line:?}");
         let text = laptop.run(&["cat", FILE]).ok();
         assert!(text.contains("# PASSWORD is not known, key password of secret db"), "{text}");
-        assert_eq!(run.interrupt(20).code, 0, "{line:?}");
+        assert_eq!(run.interrupt(60).code, 0, "{line:?}");
         assert_ne!(laptop.run(&["stat", FILE]).code, 0, "the file stays: {line:?}");
     }
 }

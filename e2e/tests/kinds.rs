@@ -55,6 +55,49 @@ fn what_is_different_with_a_service_is_said_before_it_is_exchanged() {
 }
 
 #[test]
+fn from_outside_only_the_shadows_node_leads_here_when_nodes_keep_to_their_pods() {
+    let (cluster, laptop) = bed("outside");
+    apply(&cluster, "outside", &format!(r#""selector": {{"app": "tomcat"}}, {}"#, KINDS[3].1));
+    let service = cluster.object("service/outside").expect("the service");
+    let port = service["spec"]["ports"][0]["nodePort"].as_u64().expect("a node port");
+    let _local = laptop.serve(8099, LOCAL);
+    let mut exchange = exchange(&laptop, "outside");
+
+    let shadow = cluster.node_of("kt-role=shadow-exchange");
+    let address = |node: &str| {
+        let at = r#"jsonpath={.status.addresses[?(@.type=="InternalIP")].address}"#;
+        cluster.kubectl(&["get", "node", node, "-o", at]).expect("the node's address")
+    };
+    let get = |node: &str| laptop.get(&format!("http://{}:{port}", address(node)));
+    e2e::wait_until("the shadow's node leads here", std::time::Duration::from_secs(NODES), || {
+        get(&shadow).text.contains(LOCAL).then_some(())
+    });
+    let other = if shadow == "node1" { "node2" } else { "node1" };
+    assert_ne!(get(other).code, 0, "{other} leads somewhere");
+    assert_eq!(exchange.interrupt(15).code, 0);
+}
+
+#[test]
+fn a_service_whose_nodes_keep_to_themselves_is_joined_by_hand() {
+    let (cluster, laptop) = bed("joined");
+    apply(&cluster, "nodelocal", r#""selector": {"app": "tomcat"}, "internalTrafficPolicy": "Local""#);
+    let line = ["mesh", "nodelocal", "--mode", "manual", "--expose", "8099:8080"];
+    let _local = laptop.serve(8099, LOCAL);
+    let mut mesh = laptop.ktctl(&line);
+    mesh.wait_for("Now you can update Istio rule", 40);
+
+    let node = cluster.node_of("kt-role=shadow-mesh");
+    let calls = cluster.callers_on(&node, "http://nodelocal:8080");
+
+    assert!(mesh.text().contains("only callers on the node of the shadow pod"), "{}", mesh.text());
+    e2e::wait_until("a caller on that node comes here", std::time::Duration::from_secs(20), || {
+        calls.text().contains(LOCAL).then_some(())
+    });
+    drop(calls);
+    assert_eq!(mesh.interrupt(20).code, 0);
+}
+
+#[test]
 fn a_headless_service_is_meshed_too() {
     let (cluster, laptop) = bed("headmesh");
     apply(&cluster, "headless", r#""selector": {"app": "tomcat"}, "clusterIP": "None""#);

@@ -33,6 +33,43 @@ fn a_service_whose_exchange_was_killed_is_recovered_by_somebody_else() {
     assert_eq!(next.interrupt(15).code, 0);
 }
 
+// covers: 7-31
+#[test]
+fn whatever_was_killed_the_service_has_its_pods_again_and_nothing_of_ours_is_left() {
+    let (cluster, owner) = bed("four");
+    let Some(other) = another_laptop("four", &cluster) else { return };
+    cluster.apply(include_str!("../../docs/rbac/exchange-scale.yaml"));
+    let bind = ["create", "rolebinding", "scale", "--role=ktctl-exchange-scale", "--user=developer"];
+    cluster.kubectl(&bind).expect("bind the role");
+    let before = cluster.snapshot().without(&["objects"]);
+    let _local = owner.serve(8080, LOCAL);
+
+    for (command, mode) in
+        [("exchange", "selector"), ("exchange", "scale"), ("mesh", "auto"), ("mesh", "manual")]
+    {
+        let mut killed = owner.ktctl(&[command, "tomcat", "--expose", "8080", "--mode", mode]);
+        killed.wait_for("Now ", 60);
+        for process in owner.processes("ktctl") {
+            owner.kill9(&process);
+        }
+
+        let recover = other.ktctl(&["recover", "tomcat"]).wait(30);
+
+        assert_eq!(recover.code, 0, "{command} {mode}: {}", recover.text);
+        cluster.wait_for_answer(URL, DEMO, 20);
+        Snapshot::wait_until_as(&before, 20, || cluster.snapshot().without(&["objects"]));
+        let list = ["get", "pods,services,configmaps,deployments", "-l", "control-by=kt", "-o", "name"];
+        e2e::wait_until("nothing of ours is left", std::time::Duration::from_secs(20), || {
+            cluster.kubectl(&list).ok().filter(|left| left.trim().is_empty())
+        });
+        for _ in 0..5 {
+            assert!(cluster.get(URL).is_ok_and(|page| page.contains(DEMO)), "{command} {mode}");
+        }
+    }
+    // What the killed runs have noted on their laptop is not there any more.
+    assert_eq!(owner.ktctl(&["clean"]).wait(40).code, 0);
+}
+
 #[test]
 fn a_living_exchange_ends_when_somebody_else_recovers_the_service() {
     let (cluster, owner) = bed("living");

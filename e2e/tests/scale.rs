@@ -9,6 +9,8 @@ const URL: &str = "http://tomcat:8080";
 const READY: &str = "Now all request to deployment 'tomcat' will be redirected to local";
 /// How long each node may take to learn who stands behind a service, in seconds.
 const NODES: u64 = 6;
+/// The name of a headless service is remembered by who has asked for it, in seconds.
+const RESOLVED: u64 = 35;
 /// As after any clean-up behind a dead run, which does not wait for the pods either, in seconds.
 const AFTER_DEAD: u64 = 20;
 
@@ -33,6 +35,8 @@ fn the_pods_go_the_laptop_answers_and_afterwards_there_are_as_many_pods_as_befor
     cluster.wait_for_answer(URL, LOCAL, NODES);
     cluster.wait_for_answer("http://front", LOCAL, NODES); // service port 80, target port 8080
     assert!(cluster.object("deployment/tomcat").is_some_and(|read| lock(&read).is_none()));
+    let sets = cluster.kubectl(&["get", "replicasets", "-o", "yaml"]).expect("replica sets");
+    assert!(!sets.contains("kt-lock"), "a copy of the lock stays: {sets}");
     let ended = exchange.interrupt(60);
     assert_eq!(ended.code, 0, "{}", ended.text);
     assert!(ended.text.contains("All pods of deployment 'tomcat' are ready"), "{}", ended.text);
@@ -158,6 +162,139 @@ fn an_autoscaler_and_a_disruption_budget_are_named() {
     assert!(said.contains("horizontal pod autoscaler 'grower'"), "{said}");
     assert!(said.contains("pod disruption budget 'keeper'"), "{said}");
     assert_eq!(exchange.interrupt(60).code, 0);
+}
+
+#[test]
+fn a_stateful_set_and_a_replica_set_are_scaled_and_get_their_pods_back() {
+    let (cluster, laptop) = bed("scalesets");
+    cluster.apply(include_str!("../../docs/rbac/use-shadow-deployment.yaml"));
+    let bind = ["create", "rolebinding", "wrap", "--role=ktctl-use-shadow-deployment", "--user=developer"];
+    cluster.kubectl(&bind).expect("bind the role");
+    let _local = laptop.serve(8080, LOCAL);
+    for (kind, extra) in [
+        ("StatefulSet", r#""serviceName": "keeper", "podManagementPolicy": "Parallel","#),
+        ("ReplicaSet", ""),
+    ] {
+        keeper(&cluster, kind, extra);
+        let before = cluster.snapshot().without(&["objects"]);
+        let replicas = || {
+            let read = cluster.object(&format!("{kind}/keeper")).expect("the workload");
+            (read["spec"]["replicas"].as_i64(), read["status"]["readyReplicas"].as_i64().unwrap_or(0))
+        };
+        let word = kind.to_lowercase();
+
+        let mut exchange = laptop.ktctl(&["exchange", "keeper", "--mode", "scale", "--expose", "8080"]);
+
+        exchange.wait_for(&format!("Now all request to {word} 'keeper' will be redirected to local"), 60);
+        assert_eq!(replicas(), (Some(0), 0), "{kind}");
+        cluster.wait_for_answer("http://keeper:8080", LOCAL, RESOLVED);
+        std::thread::sleep(Duration::from_secs(2)); // its controller may look at the shadow
+        let shadows = shadows(&cluster);
+        assert!(config(&cluster, &shadows[0]).ends_with(&format!("app=keeper,replicas=2,kind={word}")));
+        assert_eq!(exchange.interrupt(60).code, 0, "{kind}: {}", exchange.text());
+        assert_eq!(replicas(), (Some(2), 2), "{kind}");
+        cluster.wait_for_answer("http://keeper:8080", DEMO, RESOLVED);
+        Snapshot::wait_until_as(&before, 20, || cluster.snapshot().without(&["objects"]));
+        cluster.kubectl(&["delete", &word, "keeper", "--wait"]).expect("delete");
+    }
+}
+
+#[test]
+fn after_a_kill_a_stateful_set_is_given_back_by_the_next_start_and_by_recover() {
+    let (cluster, laptop) = bed("scalests");
+    keeper(&cluster, "StatefulSet", r#""serviceName": "keeper","#);
+    let _local = laptop.serve(8080, LOCAL);
+    for by_recover in [false, true] {
+        let mut exchange = laptop.ktctl(&["exchange", "sts/keeper", "--mode", "scale", "--expose", "8080"]);
+        exchange.wait_for("Now all request to statefulset 'keeper'", 60);
+        kill(&laptop);
+
+        if by_recover {
+            // Without the journal it is somebody else who recovers.
+            laptop.run(&["rm", "-rf", ".kt"]).ok();
+            let recover = laptop.ktctl(&["recover", "keeper"]).wait(20);
+            assert!(recover.text.contains("scale statefulset keeper to 2"), "{}", recover.text);
+        } else {
+            let mut next = laptop.ktctl(&["connect", "--disableTunDevice"]);
+            next.wait_for("Statefulset keeper scaled back to 2", 20);
+            next.wait_for("All looks good", 30);
+            assert_eq!(next.interrupt(15).code, 0);
+        }
+
+        cluster.kubectl(&["rollout", "status", "statefulset/keeper", "--timeout=60s"]).expect("pods");
+        wait_until("no shadow is left", Duration::from_secs(15), || {
+            shadows(&cluster).is_empty().then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_lock_that_a_dead_run_has_left_on_a_deployment_is_taken_away() {
+    let (cluster, laptop) = bed("scalelock");
+    let before = cluster.snapshot();
+    let lock = |since: u64| {
+        let lock = format!("kt-lock={since}");
+        let by = "kt-lock-owner=nobody@nowhere 1";
+        cluster.kubectl(&["annotate", "--overwrite", "deployment/tomcat", &lock, by]).expect("lock");
+    };
+    let now = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.expect("a time after 1970").as_secs()
+    };
+
+    lock(now());
+    let young = laptop.ktctl(&["clean"]).wait(20);
+    assert!(young.text.contains("No unavailing kt resource found"), "{}", young.text);
+    let recover = laptop.ktctl(&["recover", "tomcat"]).wait(20);
+    assert_eq!(recover.code, 0, "{}", recover.text);
+    assert!(recover.text.contains("unlock deployment tomcat"), "{}", recover.text);
+    cluster.snapshot().assert_as(&before);
+
+    lock(now() - 200);
+    let clean = laptop.ktctl(&["clean"]).wait(20);
+    assert_eq!(clean.code, 0, "{}", clean.text);
+    assert!(clean.text.contains("Recovering 1 locked deployments"), "{}", clean.text);
+    cluster.snapshot().assert_as(&before);
+}
+
+#[test]
+fn what_argo_cd_keeps_is_named_with_the_rule_for_its_replicas() {
+    let (cluster, laptop) = bed("scaleargo");
+    let label = ["label", "deployment", "tomcat", "argocd.argoproj.io/instance=shop"];
+    cluster.kubectl(&label).expect("label");
+
+    let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080", "--skipPortChecking"]);
+
+    let said = exchange.text();
+    assert!(said.contains("deployment 'tomcat' is kept by Argo CD (application shop)"), "{said}");
+    let rule = "{group: apps, kind: Deployment, name: tomcat, jsonPointers: [/spec/replicas]}";
+    assert!(said.contains(rule), "{said}");
+    assert_eq!(exchange.interrupt(60).code, 0);
+}
+
+/// A workload of two pods, and its headless Service, both called `keeper`.
+fn keeper(cluster: &Cluster, kind: &str, extra: &str) {
+    cluster.apply(&format!(
+        r#"{{"apiVersion": "v1", "kind": "List", "items": [
+        {{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "keeper"}},
+          "spec": {{"clusterIP": "None", "selector": {{"app": "keeper"}}, "ports": [{{"port": 8080}}]}}}},
+        {{"apiVersion": "apps/v1", "kind": "{kind}", "metadata": {{"name": "keeper"}}, "spec": {{{extra}
+          "replicas": 2, "selector": {{"matchLabels": {{"app": "keeper"}}}}, "template": {{
+            "metadata": {{"labels": {{"app": "keeper"}}}}, "spec": {{
+              "terminationGracePeriodSeconds": 1,
+              "securityContext": {{"runAsNonRoot": true, "seccompProfile": {{"type": "RuntimeDefault"}}}},
+              "containers": [{{"name": "keeper", "image": "testbed/echo:local", "imagePullPolicy": "Never",
+                "securityContext": {{"allowPrivilegeEscalation": false, "capabilities": {{"drop": ["ALL"]}}}},
+                "env": [{{"name": "ECHO_PAGE", "value": "{DEMO}"}}],
+                "readinessProbe": {{"httpGet": {{"path": "/status/200", "port": 8080}}, "periodSeconds": 1}},
+                "ports": [{{"containerPort": 8080}}]}}]}}}}}}}}]}}"#
+    ));
+    cluster.wait_for_answer("http://keeper:8080", DEMO, 60);
+    let ready = "jsonpath={.status.readyReplicas}";
+    wait_until("both pods are ready", Duration::from_secs(60), || {
+        let read = cluster.kubectl(&["get", &format!("{kind}/keeper"), "-o", ready]).ok()?;
+        (read == "2").then_some(())
+    });
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub use self::repair::{Error, Outcome};
 pub use self::sweep::plan_sweep;
 
 use crate::heartbeat::ObjectRef;
+use crate::workload::WorkloadName;
 
 /// How long after a Service was put back callers may still come to what stood in its place: nodes
 /// learn of it one by one.
@@ -31,10 +32,10 @@ pub enum Repair {
         /// What it was seen to select.
         selects: BTreeMap<String, String>,
     },
-    /// Give a Deployment its replicas back.
+    /// Give a workload its replicas back.
     Scale {
-        /// The Deployment.
-        deployment: String,
+        /// The workload.
+        workload: WorkloadName,
         /// How many it had.
         replicas: i32,
     },
@@ -42,6 +43,11 @@ pub enum Repair {
     Unlock {
         /// The locked Service.
         service: String,
+    },
+    /// Take the lock of a workload away.
+    UnlockWorkload {
+        /// The locked workload.
+        workload: WorkloadName,
     },
     /// Delete an object.
     Delete {
@@ -60,8 +66,11 @@ impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Repair::RestoreService { service, .. } => write!(f, "restore service {service}"),
-            Repair::Scale { deployment, replicas } => {
-                write!(f, "scale deployment {deployment} to {replicas}")
+            Repair::Scale { workload: WorkloadName { kind, name }, replicas } => {
+                write!(f, "scale {kind} {name} to {replicas}")
+            }
+            Repair::UnlockWorkload { workload: WorkloadName { kind, name } } => {
+                write!(f, "unlock {kind} {name}")
             }
             Repair::Unlock { service } => write!(f, "unlock service {service}"),
             Repair::Delete { object, .. } => write!(f, "delete {object}"),
@@ -78,10 +87,10 @@ mod tests {
     use crate::api::Right;
     use crate::heartbeat::Kind;
     use crate::marks::{Config, Role};
-    use crate::overview::{Ours, Overview, Record, ServiceSeen};
+    use crate::overview::{Locked, Ours, Overview, Record, ServiceSeen};
 
     pub(super) fn overview(ours: Vec<Ours>, services: Vec<ServiceSeen>) -> Overview {
-        Overview { ours, services, missing: Vec::new() }
+        Overview { ours, services, ..Overview::default() }
     }
 
     pub(super) fn labels(role: &str, target: &str) -> BTreeMap<String, String> {
@@ -128,6 +137,15 @@ mod tests {
     pub(super) fn stuntman(name: &str, beat: i64) -> ServiceSeen {
         let plain = plain(&crate::names::stuntman(name));
         ServiceSeen { ours: true, heartbeat: Some(beat), annotated: true, ..plain }
+    }
+
+    /// A locked Deployment of pods that the Service `echo` selects.
+    pub(super) fn locked(name: &str, since: i64) -> Locked {
+        Locked {
+            workload: WorkloadName::from(name.to_owned()),
+            since,
+            pods: [("app".to_owned(), "echo".to_owned())].into(),
+        }
     }
 
     pub(super) fn right() -> Right {

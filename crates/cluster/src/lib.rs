@@ -48,6 +48,7 @@ pub mod shadow;
 pub mod target;
 pub mod tunnel;
 mod watch;
+pub mod workload;
 
 pub use access::Access;
 pub use cluster::Cluster;

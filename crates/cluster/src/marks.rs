@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::workload::{WorkloadKind, WorkloadName};
+
 /// Label of everything that a `ktctl` made; the value is [`KT`].
 pub const CONTROL_BY: &str = "control-by";
 /// Value of [`CONTROL_BY`].
@@ -83,8 +85,10 @@ impl Role {
 pub struct Config {
     /// The Service that is exchanged, meshed or made.
     pub service: Option<String>,
-    /// The Deployment that was scaled down.
+    /// The workload that was scaled down.
     pub app: Option<String>,
+    /// What it is; left out for a Deployment, which is all that old clients know.
+    pub kind: WorkloadKind,
     /// How many replicas it had.
     pub replicas: Option<i32>,
 }
@@ -95,6 +99,11 @@ impl Config {
         Config { service: Some(service.to_owned()), ..Config::default() }
     }
 
+    /// The workload that was scaled down.
+    pub fn workload(&self) -> Option<WorkloadName> {
+        Some(WorkloadName::new(self.kind, self.app.as_deref()?))
+    }
+
     /// Reads the annotation; what can not be read counts as absent.
     pub fn parse(text: &str) -> Config {
         let pairs: BTreeMap<&str, &str> =
@@ -103,6 +112,7 @@ impl Config {
         Config {
             service: word("service"),
             app: word("app"),
+            kind: pairs.get("kind").and_then(|kind| WorkloadKind::parse(kind)).unwrap_or_default(),
             replicas: pairs.get("replicas").and_then(|number| number.parse().ok()),
         }
     }
@@ -114,6 +124,7 @@ impl fmt::Display for Config {
             self.service.as_ref().map(|service| format!("service={service}")),
             self.app.as_ref().map(|app| format!("app={app}")),
             self.replicas.map(|replicas| format!("replicas={replicas}")),
+            (self.kind != WorkloadKind::Deployment).then(|| format!("kind={}", self.kind)),
         ];
         f.write_str(&pairs.into_iter().flatten().collect::<Vec<_>>().join(","))
     }
@@ -129,6 +140,14 @@ mod tests {
 
         assert_eq!(Config::of_service("echo").to_string(), "service=echo");
         assert_eq!(scaled.to_string(), "app=echo,replicas=2");
+    }
+
+    #[test]
+    fn what_is_no_deployment_is_said_behind_what_old_clients_read() {
+        let config = Config::parse("app=db,replicas=3,kind=statefulset");
+
+        assert_eq!(config.workload(), Some(WorkloadName::new(WorkloadKind::StatefulSet, "db")));
+        assert_eq!(config.to_string(), "app=db,replicas=3,kind=statefulset");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::api::{ApiError, Right};
 use crate::heartbeat::{self, Kind, ObjectRef};
 use crate::marks::{self, Config, Role};
 use crate::redirect;
+use crate::workload::{WorkloadKind, WorkloadName, pod_labels};
 
 /// How many objects one answer of the API server brings.
 const PAGE: u32 = 500;
@@ -33,6 +34,8 @@ pub struct Overview {
     pub ours: Vec<Ours>,
     /// All Services.
     pub services: Vec<ServiceSeen>,
+    /// Workloads that somebody has locked, as far as they can be read.
+    pub locked: Vec<Locked>,
     /// Kinds that could not be read, with the right that is missing.
     pub missing: Vec<(Kind, Right)>,
 }
@@ -56,6 +59,24 @@ pub struct Ours {
     pub host: Option<String>,
     /// Is it on its way out?
     pub terminating: bool,
+}
+
+/// A workload that somebody has locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locked {
+    /// Which.
+    pub workload: WorkloadName,
+    /// Since when (unix seconds).
+    pub since: i64,
+    /// The labels of its pods.
+    pub pods: BTreeMap<String, String>,
+}
+
+impl Locked {
+    /// Does a Service with this selector lead to its pods?
+    pub fn is_selected_by(&self, selector: &BTreeMap<String, String>) -> bool {
+        !selector.is_empty() && selector.iter().all(|(key, value)| self.pods.get(key) == Some(value))
+    }
 }
 
 /// What a Service's record says.
@@ -124,13 +145,14 @@ impl Cluster {
     /// Reads the namespace. A kind which may not be read is noted and left out; any other failure
     /// fails the whole.
     pub async fn overview(&self) -> Result<Overview, ApiError> {
-        let (pods, config_maps, services, deployments) = tokio::join!(
+        let (pods, config_maps, services, deployments, locked) = tokio::join!(
             self.list_all::<Pod>(None),
             self.list_all::<ConfigMap>(Some("control-by=kt")),
             self.list_all::<Service>(None),
             self.list_all::<Deployment>(Some("control-by=kt")),
+            self.locked_workloads(),
         );
-        let mut seen = Overview::default();
+        let mut seen = Overview { locked, ..Overview::default() };
         let pods = seen.or_note(Kind::Pod, pods)?;
         seen.ours.extend(pods.iter().filter(|pod| crate::shadow::is_ours(pod)).map(ours(Kind::Pod)));
         let deployments = seen.or_note(Kind::Deployment, deployments)?;
@@ -140,6 +162,26 @@ impl Cluster {
         let services = seen.or_note(Kind::Service, services)?;
         seen.services.extend(services.iter().map(service));
         Ok(seen)
+    }
+
+    /// What can not be read is no workload that we could unlock.
+    async fn locked_workloads(&self) -> Vec<Locked> {
+        let kinds = WorkloadKind::ALL.map(|kind| self.locked_of_kind(kind));
+        let read = futures_util::future::join_all(kinds).await;
+        read.into_iter().flat_map(Result::unwrap_or_default).collect()
+    }
+
+    async fn locked_of_kind(&self, kind: WorkloadKind) -> Result<Vec<Locked>, ApiError> {
+        let workloads = self.workloads(kind);
+        let listed = workloads.list_metadata(&ListParams::default()).await?;
+        let mut all = Vec::new();
+        for found in listed.items.iter().filter(|one| is_locked(*one)) {
+            let read = workloads.get(&found.name_any()).await?;
+            let since = read.annotations().get(marks::LOCK).map(|lock| lock.trim().parse().unwrap_or(0));
+            let workload = WorkloadName::new(kind, &read.name_any());
+            all.extend(since.map(|since| Locked { workload, since, pods: pod_labels(&read) }));
+        }
+        Ok(all)
     }
 
     /// Every object of a kind in the namespace, page by page.
@@ -181,6 +223,12 @@ impl Overview {
             read => read,
         }
     }
+}
+
+/// A Deployment's annotations stand on its ReplicaSet, too; there they lock nothing.
+fn is_locked<K: Resource>(workload: &K) -> bool {
+    let is_kept = workload.owner_references().iter().any(|owner| owner.controller == Some(true));
+    !is_kept && workload.annotations().contains_key(marks::LOCK)
 }
 
 fn reference<K: Resource>(kind: Kind, object: &K) -> ObjectRef {

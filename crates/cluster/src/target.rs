@@ -7,9 +7,8 @@ mod ports;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::api::ListParams;
+use kube::api::{DynamicObject, ListParams};
 use kube::{Api, ResourceExt};
 
 pub use self::expose::{BadExpose, Expose};
@@ -19,13 +18,14 @@ pub use self::ports::{Exposed, NoSuchPort, ServedPort, shadow_ports};
 
 use crate::Cluster;
 use crate::api::ApiError;
+use crate::workload::{WorkloadKind, WorkloadName, pod_labels};
 
 /// Why there is no target.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The word names no kind of target.
     #[error(
-        "can not use '{0}' as a target, please give the name of a service, service/<name> or deployment/<name>"
+        "can not use '{0}' as a target, please give the name of a service, service/<name>, deployment/<name>, statefulset/<name> or replicaset/<name>"
     )]
     BadName(String),
     /// Nothing has this name.
@@ -44,17 +44,17 @@ pub enum Error {
         /// Where it was looked for.
         namespace: String,
     },
-    /// There is no such Deployment.
-    #[error("deployment '{name}' does not exist in namespace {namespace}")]
-    NoDeployment {
-        /// The name.
-        name: String,
+    /// There is no such workload.
+    #[error("{workload} does not exist in namespace {namespace}")]
+    NoWorkload {
+        /// Which.
+        workload: WorkloadName,
         /// Where it was looked for.
         namespace: String,
     },
-    /// No Service leads to the Deployment.
-    #[error("no service selects the pods of deployment '{0}'")]
-    Unserved(String),
+    /// No Service leads to the workload.
+    #[error("no service selects the pods of {0}")]
+    Unserved(WorkloadName),
     /// The API server did not tell.
     #[error("reading {what}")]
     Reading {
@@ -72,12 +72,12 @@ pub enum TargetName {
     Any(String),
     /// `service/x` or `svc/x`.
     Service(String),
-    /// `deployment/x` or `deploy/x`.
-    Deployment(String),
+    /// `deployment/x`, `statefulset/x`, `replicaset/x`, or shorter.
+    Workload(WorkloadName),
 }
 
 impl TargetName {
-    /// Reads `name`, `service/name`, `svc/name`, `deployment/name` or `deploy/name`.
+    /// Reads `name`, `service/name`, `svc/name`, `deployment/name`, `deploy/name` and so on.
     pub fn parse(text: &str) -> Result<TargetName, Error> {
         let (kind, name) = text.split_once('/').unwrap_or(("", text));
         if name.is_empty() || name.contains('/') {
@@ -87,8 +87,10 @@ impl TargetName {
         match kind {
             "" => Ok(TargetName::Any(name)),
             "service" | "svc" => Ok(TargetName::Service(name)),
-            "deployment" | "deploy" => Ok(TargetName::Deployment(name)),
-            _ => Err(Error::BadName(text.to_owned())),
+            kind => match WorkloadKind::parse(kind) {
+                Some(kind) => Ok(TargetName::Workload(WorkloadName { kind, name })),
+                None => Err(Error::BadName(text.to_owned())),
+            },
         }
     }
 }
@@ -100,8 +102,8 @@ pub struct Target {
     pub service: String,
     /// Its uid.
     pub uid: String,
-    /// The Deployment which the user named instead.
-    pub deployment: Option<String>,
+    /// The workload which the user named instead.
+    pub workload: Option<WorkloadName>,
     /// What the Service selects; empty for none.
     pub selector: BTreeMap<String, String>,
     as_read: Service,
@@ -139,16 +141,17 @@ impl Cluster {
                 Some(service) => self.target(service, None).await,
                 None => Err(Error::NoService { name: name.clone(), namespace: self.place_name() }),
             },
-            TargetName::Deployment(name) => match self.read_deployment(name).await? {
-                Some(deployment) => self.service_of(&deployment).await,
-                None => Err(Error::NoDeployment { name: name.clone(), namespace: self.place_name() }),
+            TargetName::Workload(workload) => match self.read_workload(workload).await? {
+                Some(read) => self.service_of(workload, &read).await,
+                None => Err(Error::NoWorkload { workload: workload.clone(), namespace: self.place_name() }),
             },
             TargetName::Any(name) => {
                 if let Some(service) = self.read_service(name).await? {
                     return self.target(service, None).await;
                 }
-                match self.read_deployment(name).await {
-                    Ok(Some(deployment)) => self.service_of(&deployment).await,
+                let deployment = WorkloadName::new(WorkloadKind::Deployment, name);
+                match self.read_workload(&deployment).await {
+                    Ok(Some(read)) => self.service_of(&deployment, &read).await,
                     Err(Error::Reading { source, .. }) if !source.is_forbidden() => {
                         Err(Error::Reading { what: format!("deployment {name}"), source })
                     }
@@ -167,28 +170,25 @@ impl Cluster {
         services.get_opt(name).await.map_err(reading(&format!("service {name}")))
     }
 
-    pub(crate) async fn read_deployment(&self, name: &str) -> Result<Option<Deployment>, Error> {
-        let deployments: Api<Deployment> = self.objects();
-        deployments.get_opt(name).await.map_err(reading(&format!("deployment {name}")))
+    async fn read_workload(&self, workload: &WorkloadName) -> Result<Option<DynamicObject>, Error> {
+        let WorkloadName { kind, name } = workload;
+        self.workloads(*kind).get_opt(name).await.map_err(reading(&format!("{kind} {name}")))
     }
 
-    async fn service_of(&self, deployment: &Deployment) -> Result<Target, Error> {
+    async fn service_of(&self, workload: &WorkloadName, read: &DynamicObject) -> Result<Target, Error> {
         let services: Api<Service> = self.objects();
         let listed = services.list(&ListParams::default()).await.map_err(reading("services"))?;
-        let name = deployment.name_any();
-        let template = deployment.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
-        let labels = template.and_then(|metadata| metadata.labels.clone()).unwrap_or_default();
-        match choose_service(listed.items, &name, &labels) {
-            Some(service) => self.target(service, Some(name)).await,
-            None => Err(Error::Unserved(name)),
+        match choose_service(listed.items, &workload.name, &pod_labels(read)) {
+            Some(service) => self.target(service, Some(workload.clone())).await,
+            None => Err(Error::Unserved(workload.clone())),
         }
     }
 
-    async fn target(&self, service: Service, deployment: Option<String>) -> Result<Target, Error> {
+    async fn target(&self, service: Service, workload: Option<WorkloadName>) -> Result<Target, Error> {
         let selector = selector_of(&service);
         let pods = if selector.is_empty() { Vec::new() } else { self.selected(&selector).await? };
         let (name, uid) = (service.name_any(), service.uid().unwrap_or_default());
-        Ok(Target { service: name, uid, deployment, selector, as_read: service, pods })
+        Ok(Target { service: name, uid, workload, selector, as_read: service, pods })
     }
 
     /// The pods which a selector selects; none where they can not be read.
@@ -203,7 +203,7 @@ impl Cluster {
     }
 }
 
-/// The Service of a Deployment: the one of the same name, else the first that selects its pods.
+/// The Service of a workload: the one of the same name, else the first that selects its pods.
 fn choose_service(
     services: Vec<Service>,
     deployment: &str,
@@ -258,7 +258,12 @@ mod tests {
 
         assert_eq!(parsed("x"), TargetName::Any("x".into()));
         assert_eq!((parsed("svc/x"), parsed("service/x")), (parsed("svc/x"), parsed("svc/x")));
-        assert_eq!(parsed("deploy/x"), TargetName::Deployment("x".into()));
+        let workload = |kind| TargetName::Workload(WorkloadName::new(kind, "x"));
+        assert_eq!(parsed("deploy/x"), workload(WorkloadKind::Deployment));
+        assert_eq!(
+            (parsed("sts/x"), parsed("statefulset/x")),
+            (parsed("sts/x"), workload(WorkloadKind::StatefulSet))
+        );
         assert!(TargetName::parse("pod/x").is_err());
         assert!(TargetName::parse("svc/").is_err());
     }

@@ -161,7 +161,7 @@ pub(crate) struct Connect {
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "camelCase")]
 pub(crate) struct Exchange {
-    /// A service, or service/NAME, svc/NAME, deployment/NAME, deploy/NAME
+    /// A service, or service/NAME, svc/NAME, deployment/NAME, deploy/NAME, statefulset/NAME, sts/NAME
     #[arg(value_name = "TARGET", num_args = 0..)]
     pub(crate) targets: Vec<String>,
     /// Ports, as LOCAL or LOCAL:REMOTE, e.g. 8080 or 7001,8080:80,53/udp
@@ -233,7 +233,7 @@ pub(crate) struct Run {
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "camelCase")]
 pub(crate) struct Mesh {
-    /// A service, or service/NAME, svc/NAME, deployment/NAME, deploy/NAME
+    /// A service, or service/NAME, svc/NAME, deployment/NAME, deploy/NAME, statefulset/NAME, sts/NAME
     #[arg(value_name = "TARGET", num_args = 0..)]
     pub(crate) targets: Vec<String>,
     /// Ports, as LOCAL or LOCAL:REMOTE, e.g. 8080 or 7001,8080:80

@@ -112,8 +112,8 @@ async fn start(
     leftovers::of_this_laptop().await;
     info!("Using selector mode");
     let target = cluster.find_target(&TargetName::parse(name)?).await?;
-    if let Some(deployment) = &target.deployment {
-        info!("deployment '{deployment}' is reached by service '{}', which is exchanged", target.service);
+    if let Some(workload) = &target.workload {
+        info!("{workload} is reached by service '{}', which is exchanged", target.service);
     }
     inbound::warn_of_kind(&target, Way::Redirect)?;
     let exposed = target.resolve(&ports.pairs)?;
@@ -171,11 +171,10 @@ async fn start(
 }
 
 fn ready_text(target: &Target) -> String {
-    let (kind, name) = match &target.deployment {
-        Some(deployment) => ("deployment", deployment),
-        None => ("service", &target.service),
-    };
-    format!("Now all request to {kind} '{name}' will be redirected to local")
+    match &target.workload {
+        Some(workload) => format!("Now all request to {workload} will be redirected to local"),
+        None => format!("Now all request to service '{}' will be redirected to local", target.service),
+    }
 }
 
 fn wanted(

@@ -132,8 +132,8 @@ async fn start(
     leftovers::of_this_laptop().await;
     info!("Using {} mode", ask.mode);
     let target = cluster.find_target(&TargetName::parse(asked.target)?).await?;
-    if let Some(deployment) = &target.deployment {
-        info!("deployment '{deployment}' is reached by service '{}', which is meshed", target.service);
+    if let Some(workload) = &target.workload {
+        info!("{workload} is reached by service '{}', which is meshed", target.service);
     }
     inbound::warn_of_kind(&target, if asked.is_manual { Way::Join } else { Way::Route })?;
     let exposed = target.resolve(&asked.ports.pairs)?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use kt_cluster::Cluster;
+use kt_cluster::workload::WorkloadName;
 use kt_host::home::{Home, PidFile, RunFile};
 use kt_host::shutdown::{Trigger, Triggers};
 use serde::{Deserialize, Serialize};
@@ -107,12 +108,12 @@ pub(crate) struct Status {
     pub(crate) meshed: Option<Meshed>,
     /// A shadow that was made a pod of a Service.
     pub(crate) joined: Option<Joined>,
-    /// A Deployment that was scaled to nothing.
+    /// A workload that was scaled to nothing.
     pub(crate) scaled: Option<Scaled>,
     /// A file on this laptop with the environment of the target.
     pub(crate) env_file: Option<PathBuf>,
-    /// A Deployment that may be locked, and who holds the lock then.
-    pub(crate) locked: Option<(String, String)>,
+    /// A workload that may be locked, and who holds the lock then.
+    pub(crate) locked: Option<(WorkloadName, String)>,
     /// The same of a Service.
     pub(crate) locked_service: Option<(String, String)>,
 }
@@ -208,16 +209,16 @@ impl Journal {
         self.note(|status| status.joined = Some(Joined { shadow, labels }));
     }
 
-    pub(crate) fn note_scaled(&self, deployment: &str, replicas: i32) {
-        self.note(|status| status.scaled = Some(Scaled { deployment: deployment.into(), replicas }));
+    pub(crate) fn note_scaled(&self, workload: &WorkloadName, replicas: i32) {
+        self.note(|status| status.scaled = Some(Scaled { workload: workload.clone(), replicas }));
     }
 
     pub(crate) fn note_env_file(&self, path: &Path) {
         self.note(|status| status.env_file = Some(path.into()));
     }
 
-    pub(crate) fn note_lock(&self, deployment: &str, owner: &str) {
-        self.note(|status| status.locked = Some((deployment.into(), owner.into())));
+    pub(crate) fn note_lock(&self, workload: &WorkloadName, owner: &str) {
+        self.note(|status| status.locked = Some((workload.clone(), owner.into())));
     }
 
     pub(crate) fn forget_lock(&self) {

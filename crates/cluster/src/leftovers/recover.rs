@@ -46,6 +46,13 @@ pub fn plan_recover(service: &str, seen: &Overview) -> Result<Recovery, NoRecove
     let found = seen.service(service).ok_or_else(|| NoRecovery::NoService(service.to_owned()))?;
     let mut plan: Vec<Repair> =
         found.lock.iter().map(|_| Repair::Unlock { service: service.to_owned() }).collect();
+    let record = crate::redirect::mark_of(&found.selector);
+    let original = match &found.record {
+        Record::Selector(Some(original)) => original,
+        _ => &record,
+    };
+    let workloads = seen.locked.iter().filter(|locked| locked.is_selected_by(original));
+    plan.extend(workloads.map(|locked| Repair::UnlockWorkload { workload: locked.workload.clone() }));
     plan.extend(by_record(found, seen)?);
     if !plan.is_empty() {
         return Ok(Recovery::Repairs(plan));
@@ -101,8 +108,8 @@ fn by_pods(selected: &[&Ours], seen: &Overview) -> Vec<Repair> {
     let pods = selected.iter().copied().filter(|ours| ours.role.is_some());
     let helpers: Vec<&Ours> = pods.flat_map(|pod| seen.deployment_of(pod).into_iter().chain([pod])).collect();
     let scales = helpers.iter().filter_map(|ours| {
-        let (deployment, replicas) = (ours.config.app.clone()?, ours.config.replicas?);
-        Some(Repair::Scale { deployment, replicas })
+        let (workload, replicas) = (ours.config.workload()?, ours.config.replicas?);
+        Some(Repair::Scale { workload, replicas })
     });
     let mut plan: Vec<Repair> = scales.collect();
     plan.dedup();
@@ -200,6 +207,16 @@ mod tests {
         let seen = overview(vec![], vec![ServiceSeen { lock: Some(1), ..plain("echo") }]);
 
         assert_eq!(plan(&seen), ["unlock service echo"]);
+    }
+
+    #[test]
+    fn a_lock_of_its_deployment_is_taken_away_however_young() {
+        let mut other = locked("other", 1);
+        other.pods = [("app".to_owned(), "other".to_owned())].into();
+        let seen =
+            Overview { locked: vec![other, locked("echo", 1)], ..overview(vec![], vec![plain("echo")]) };
+
+        assert_eq!(plan(&seen), ["unlock deployment echo"]);
     }
 
     #[test]

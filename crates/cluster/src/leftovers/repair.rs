@@ -1,7 +1,6 @@
 //! Carrying repairs out, each on its own: a right that is missing for one stops no other.
 
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{DeleteParams, DynamicObject, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
 
 use super::Repair;
@@ -9,6 +8,7 @@ use crate::Cluster;
 use crate::api::ApiError;
 use crate::heartbeat::{self, ObjectRef};
 use crate::redirect;
+use crate::workload::{WorkloadName, wanted_replicas};
 
 /// What a repair found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,8 @@ impl Cluster {
                     redirect::Restored::Gone => Outcome::Gone,
                 })
             }
-            Repair::Scale { deployment, replicas } => self.scale(deployment, *replicas).await.map_err(failed),
+            Repair::Scale { workload, replicas } => self.scale(workload, *replicas).await.map_err(failed),
+            Repair::UnlockWorkload { workload } => self.unlock_any_workload(workload).await.map_err(failed),
             Repair::Unlock { service } => self.unlock_any(service).await,
             Repair::Delete { object, beat, .. } => self.delete(object, *beat).await.map_err(failed),
             Repair::Pause(pause) => {
@@ -102,15 +103,30 @@ impl Cluster {
     }
 
     /// Only what has no replicas: somebody may have scaled it before us.
-    async fn scale(&self, deployment: &str, replicas: i32) -> Result<Outcome, ApiError> {
-        let deployments: Api<Deployment> = self.objects();
-        let read = deployments.get_opt(deployment).await?;
-        if read.and_then(|read| read.spec?.replicas) != Some(0) {
+    async fn scale(&self, workload: &WorkloadName, replicas: i32) -> Result<Outcome, ApiError> {
+        let read = self.workloads(workload.kind).get_opt(&workload.name).await?;
+        if read.as_ref().map(wanted_replicas) != Some(0) {
             return Ok(Outcome::Gone);
         }
-        match self.set_replicas(deployment, replicas).await {
+        match self.set_replicas(workload, replicas).await {
             Ok(()) => Ok(Outcome::Done),
             Err(error) if error.is_not_found() => Ok(Outcome::Gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the lock away, whoever's it is.
+    async fn unlock_any_workload(&self, workload: &WorkloadName) -> Result<Outcome, ApiError> {
+        let workloads = self.workloads(workload.kind);
+        let Some(read) = workloads.get_opt(&workload.name).await? else { return Ok(Outcome::Gone) };
+        if !read.annotations().contains_key(crate::marks::LOCK) {
+            return Ok(Outcome::Gone);
+        }
+        let patch = Patch::Merge(redirect::unlock_patch(&read));
+        let patched = workloads.patch(&workload.name, &PatchParams::default(), &patch).await;
+        match patched.map_err(ApiError::from) {
+            Ok(_) => Ok(Outcome::Done),
+            Err(error) if error.is_conflict() => Ok(Outcome::Alive),
             Err(error) => Err(error),
         }
     }

@@ -9,6 +9,7 @@ use crate::heartbeat::{Kind, ObjectRef};
 use crate::marks::Role;
 use crate::names;
 use crate::overview::{Ours, Overview, Record, ServiceSeen};
+use crate::workload::WorkloadName;
 
 /// Plans to remove what has no heartbeat younger than `stale`, and at once what belongs to dead
 /// runs of this laptop (`own`, by uid). Everything that would be hurt by it is put right before.
@@ -89,15 +90,15 @@ impl Sweep<'_> {
             .dead()
             .filter(|ours| ours.role == Some(Role::Exchange) && ours.object.kind != Kind::ConfigMap);
         exchanged.filter_map(|ours| {
-            let (deployment, replicas) = (ours.config.app.clone()?, ours.config.replicas?);
-            (!self.is_scaled_by_living(&deployment)).then_some(Repair::Scale { deployment, replicas })
+            let (workload, replicas) = (ours.config.workload()?, ours.config.replicas?);
+            (!self.is_scaled_by_living(&workload)).then_some(Repair::Scale { workload, replicas })
         })
     }
 
     /// Who lives and has scaled it down, too, will scale it back.
-    fn is_scaled_by_living(&self, deployment: &str) -> bool {
+    fn is_scaled_by_living(&self, workload: &WorkloadName) -> bool {
         self.seen.ours.iter().any(|ours| {
-            ours.config.app.as_deref() == Some(deployment) && !ours.terminating && !self.is_dead_ours(ours)
+            ours.config.workload().as_ref() == Some(workload) && !ours.terminating && !self.is_dead_ours(ours)
         })
     }
 
@@ -106,7 +107,10 @@ impl Sweep<'_> {
         let expired =
             move |service: &&ServiceSeen| service.lock.is_some_and(|since| self.now - since > expiry);
         let services = self.seen.services.iter().filter(expired);
-        services.map(|service| Repair::Unlock { service: service.object.name.clone() })
+        let workloads = self.seen.locked.iter().filter(move |locked| self.now - locked.since > expiry);
+        services
+            .map(|service| Repair::Unlock { service: service.object.name.clone() })
+            .chain(workloads.map(|locked| Repair::UnlockWorkload { workload: locked.workload.clone() }))
     }
 
     fn deletes(&self, restored: &[&ServiceSeen]) -> Vec<Repair> {
@@ -300,6 +304,14 @@ mod tests {
         let seen = overview(vec![], vec![locked("old", NOW - 181), locked("young", NOW - 180)]);
 
         assert_eq!(plan(&seen, &[]), ["unlock service old"]);
+    }
+
+    #[test]
+    fn old_locks_of_workloads_are_taken_away_too() {
+        let locked = vec![locked("old", NOW - 181), locked("young", NOW - 180)];
+        let seen = Overview { locked, ..overview(vec![], vec![]) };
+
+        assert_eq!(plan(&seen, &[]), ["unlock deployment old"]);
     }
 
     #[test]

@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn said(ours: Vec<Ours>, services: Vec<ServiceSeen>) -> Vec<String> {
-        let seen = Overview { ours, services, missing: Vec::new() };
+        let seen = Overview { ours, services, ..Overview::default() };
         let user = |user: Option<String>| user.unwrap_or_else(|| "?".into());
         let line = |found: Activity| {
             let users: Vec<String> = found.users.into_iter().map(user).collect();

@@ -1,66 +1,82 @@
-//! Which Deployment the user means.
+//! Which workload the user means.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::ListParams;
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
+use kube::api::{DynamicObject, ListParams};
 
 use super::{Error, Workload, refused};
 use crate::Cluster;
-use crate::target::{self, Target, TargetName};
+use crate::api::ApiError;
+use crate::marks;
+use crate::target::{self, Target, TargetName, gitops};
+use crate::workload::{self, WorkloadKind, WorkloadName};
 
 impl Cluster {
-    /// Finds the Deployment of that name, or the first whose pods the Service of that name selects.
+    /// Finds the workload of that name, or the first whose pods the Service of that name selects.
     pub async fn find_workload(&self, name: &TargetName) -> Result<Workload, Error> {
         let target = match (self.find_target(name).await, name) {
-            (Err(target::Error::Unserved(deployment)), _) => {
-                let found = self.read_deployment(&deployment).await?;
-                let gone = || Error::NoDeployment(deployment.clone());
-                return Ok(workload(&found.ok_or_else(gone)?, None));
+            (Err(target::Error::Unserved(named)), _) => {
+                let read = self.workloads(named.kind).get(&named.name).await;
+                let read = read.map_err(|source| refused("reading", &named)(source.into()))?;
+                return Ok(workload(named.kind, &read, None));
             }
             (found, _) => found?,
         };
-        let deployments: Api<Deployment> = self.objects();
-        let listed = deployments.list(&ListParams::default()).await;
-        let listed = listed.map_err(|source| refused("looking for the", &target.service)(source.into()))?;
-        let named = target.deployment.as_deref();
-        let found = choose(listed.items, named, &target.service, &target.selector);
-        let none = || Error::NoDeployment(target.service.clone());
-        Ok(workload(&found.ok_or_else(none)?, Some(target)))
+        let kinds = match &target.workload {
+            Some(named) => &[named.kind][..],
+            None => &WorkloadKind::ALL,
+        };
+        for kind in kinds {
+            let named = target.workload.as_ref().map(|named| named.name.as_str());
+            let listed = self.list_workloads(*kind, &target.service).await?;
+            if let Some(found) = choose(listed, named, &target.service, &target.selector) {
+                return Ok(workload(*kind, &found, Some(target)));
+            }
+        }
+        Err(Error::NoWorkload(target.service))
+    }
+
+    /// None of a kind that may not be read, but for Deployments: these have to be known.
+    async fn list_workloads(&self, kind: WorkloadKind, service: &str) -> Result<Vec<DynamicObject>, Error> {
+        let listed = self.workloads(kind).list(&ListParams::default()).await;
+        match listed.map_err(ApiError::from) {
+            Ok(listed) => Ok(listed.items),
+            Err(error) if error.is_forbidden() && kind != WorkloadKind::Deployment => Ok(Vec::new()),
+            Err(source) => Err(Error::Looking { service: service.to_owned(), source }),
+        }
     }
 }
 
 /// The one that was named, else the first whose pods the Service selects; one of the Service's name
-/// goes first.
+/// goes first. No shadow, and nothing that another workload keeps.
 fn choose(
-    deployments: Vec<Deployment>,
+    workloads: Vec<DynamicObject>,
     named: Option<&str>,
     service: &str,
     selector: &BTreeMap<String, String>,
-) -> Option<Deployment> {
-    let is_shadow = |deployment: &&Deployment| deployment.labels().contains_key(crate::marks::ROLE);
-    let fits = |deployment: &Deployment| match named {
-        Some(name) => deployment.name_any() == name,
-        None => is_selected(deployment, selector),
+) -> Option<DynamicObject> {
+    let fits = |one: &DynamicObject| match named {
+        Some(name) => one.name_any() == name,
+        None => is_selected(one, selector) && !workload::is_kept(one),
     };
-    let mut found: Vec<Deployment> =
-        deployments.into_iter().filter(|one| !is_shadow(&one)).filter(fits).collect();
-    found.sort_by_key(|deployment| (deployment.name_any() != service, deployment.name_any()));
+    let is_shadow = |one: &DynamicObject| one.labels().contains_key(marks::ROLE);
+    let mut found: Vec<DynamicObject> =
+        workloads.into_iter().filter(|one| !is_shadow(one) && fits(one)).collect();
+    found.sort_by_key(|one| (one.name_any() != service, one.name_any()));
     found.into_iter().next()
 }
 
-fn is_selected(deployment: &Deployment, selector: &BTreeMap<String, String>) -> bool {
-    let template = deployment.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
-    let Some(labels) = template.and_then(|metadata| metadata.labels.as_ref()) else { return false };
+fn is_selected(one: &DynamicObject, selector: &BTreeMap<String, String>) -> bool {
+    let labels = workload::pod_labels(one);
     !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
-fn workload(deployment: &Deployment, target: Option<Target>) -> Workload {
-    let selector = deployment.spec.as_ref().and_then(|spec| spec.selector.match_labels.clone());
-    let mut labels = selector.unwrap_or_default();
+fn workload(kind: WorkloadKind, read: &DynamicObject, target: Option<Target>) -> Workload {
+    let mut labels = workload::match_labels(read);
     labels.extend(target.iter().flat_map(|target| target.selector.clone()));
-    Workload { deployment: deployment.name_any(), labels, target }
+    let kept = gitops::of(read, kind.word(), "/spec/replicas");
+    Workload { name: WorkloadName::new(kind, &read.name_any()), labels, kept, target }
 }
 
 #[cfg(test)]
@@ -69,7 +85,7 @@ mod tests {
 
     use super::*;
 
-    fn deployment(name: &str, labels: serde_json::Value) -> Deployment {
+    fn deployment(name: &str, labels: serde_json::Value) -> DynamicObject {
         let spec = json!({
             "selector": {"matchLabels": {"app": name}},
             "template": {"metadata": {"labels": labels}},
@@ -105,5 +121,16 @@ mod tests {
         let all = vec![deployment("echo", json!({"app": "echo"}))];
 
         assert!(choose(all, None, "echo", &BTreeMap::new()).is_none());
+    }
+
+    #[test]
+    fn shadows_and_what_another_workload_keeps_are_not_meant() {
+        let mut shadow = deployment("a", json!({"app": "echo"}));
+        shadow.labels_mut().insert("kt-role".into(), "shadow-exchange".into());
+        let mut kept = deployment("b", json!({"app": "echo"}));
+        let owner = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "x", "uid": "1", "controller": true}]);
+        kept.metadata.owner_references = serde_json::from_value(owner).unwrap();
+
+        assert!(choose(vec![shadow, kept], None, "echo", &selector()).is_none());
     }
 }

@@ -10,8 +10,9 @@ use kube::{Api, ResourceExt};
 
 use super::Workload;
 use crate::Cluster;
+use crate::workload::WorkloadName;
 
-/// An object that a Deployment without pods meets.
+/// An object that a workload without pods meets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Interferer {
     /// It stands still while there are no replicas, and goes on afterwards.
@@ -44,7 +45,7 @@ impl Cluster {
         let (autoscalers, budgets) = tokio::join!(autoscalers.list(&all), budgets.list(&all));
         let autoscalers = autoscalers.map(|list| list.items).unwrap_or_default();
         let budgets = budgets.map(|list| list.items).unwrap_or_default();
-        let scaling = autoscalers.iter().filter(|one| scales(one, &workload.deployment));
+        let scaling = autoscalers.iter().filter(|one| scales(one, &workload.name));
         let holding = budgets.iter().filter(|one| holds(one, &workload.labels));
         scaling
             .map(|one| Interferer::Autoscaler(one.name_any()))
@@ -53,9 +54,9 @@ impl Cluster {
     }
 }
 
-fn scales(autoscaler: &HorizontalPodAutoscaler, deployment: &str) -> bool {
+fn scales(autoscaler: &HorizontalPodAutoscaler, workload: &WorkloadName) -> bool {
     let target = autoscaler.spec.as_ref().map(|spec| &spec.scale_target_ref);
-    target.is_some_and(|target| target.kind == "Deployment" && target.name == deployment)
+    target.is_some_and(|target| target.kind == workload.kind.api_kind() && target.name == workload.name)
 }
 
 /// Only what is said by plain labels is understood.

@@ -1,79 +1,107 @@
-//! The lock on a Deployment from the first look until it is scaled down.
+//! The lock on a workload from the first look until it is scaled down.
 
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::PartialObjectMeta;
 use serde_json::{Value, json};
 
-use super::{Error, refused, wanted_replicas};
+use super::{Error, refused};
 use crate::Cluster;
 use crate::api::ApiError;
 use crate::marks;
 use crate::redirect::{Owner, lock};
+use crate::workload::{WorkloadKind, WorkloadName, wanted_replicas};
 
 /// How often it is tried to change a Deployment that changes under us.
 const ROUNDS: u32 = 10;
 
 impl Cluster {
-    /// Locks a Deployment, and tells how many replicas it is meant to have. Fails at once when
+    /// Locks a workload, and tells how many replicas it is meant to have. Fails at once when
     /// somebody else is at it, or when it has no replicas. Where only the sub-resource may be
     /// changed there is no lock.
     ///
     /// Cancel safety: a lock taken by a dropped call expires (180 s).
-    pub async fn lock_deployment(&self, name: &str, owner: &Owner) -> Result<i32, Error> {
+    pub async fn lock_workload(&self, workload: &WorkloadName, owner: &Owner) -> Result<i32, Error> {
         for _ in 0..ROUNDS {
-            let read = self.read_existing(name).await?;
+            let read = self.read_existing(workload).await?;
             if let Some(held) = lock::held(&read, self.time(), self.settings().lock_expiry) {
                 let owner = held.owner.unwrap_or_else(|| "unknown".to_owned());
-                return Err(Error::Locked { deployment: name.to_owned(), owner });
+                return Err(Error::Locked { workload: workload.clone(), owner });
             }
-            if let Some(user) = self.exchanger(name, &[]).await? {
-                return Err(Error::Exchanged { deployment: name.to_owned(), user });
+            if let Some(user) = self.exchanger(workload, &[]).await? {
+                return Err(Error::Exchanged { workload: workload.clone(), user });
             }
             let replicas = wanted_replicas(&read);
             if replicas == 0 {
-                return Err(Error::Empty(name.to_owned()));
+                return Err(Error::Empty(workload.clone()));
             }
             let patch = lock::patch(&read, &json!(self.time().to_string()), &json!(owner.to_string()));
-            if self.patch_deployment("locking", name, patch).await? {
+            if self.patch_workload("locking", workload, patch).await? {
                 return Ok(replicas);
             }
         }
-        Err(Error::Busy(name.to_owned()))
+        Err(Error::Busy(workload.clone()))
     }
 
     /// Takes the lock away if it is the owner's (`user@host pid`). Content when it is gone.
-    pub async fn unlock_deployment(&self, name: &str, owner: &str) -> Result<(), Error> {
+    pub async fn unlock_workload(&self, workload: &WorkloadName, owner: &str) -> Result<(), Error> {
         for _ in 0..ROUNDS {
-            let read = match self.read_existing(name).await {
+            let read = match self.read_existing(workload).await {
                 Err(Error::Api { source, .. }) if source.is_not_found() => return Ok(()),
                 read => read?,
             };
             let is_ours = read.annotations().get(marks::LOCK_OWNER).is_some_and(|held| held == owner);
-            if !is_ours || self.patch_deployment("unlocking", name, lock::unlock_patch(&read)).await? {
+            if !is_ours || self.patch_workload("unlocking", workload, lock::unlock_patch(&read)).await? {
+                self.forget_copies(workload, owner).await;
                 return Ok(());
             }
         }
-        Err(Error::Busy(name.to_owned()))
+        Err(Error::Busy(workload.clone()))
     }
 
-    async fn read_existing(&self, name: &str) -> Result<Deployment, Error> {
-        let deployments: Api<Deployment> = self.objects();
-        deployments.get(name).await.map_err(|source| refused("reading", name)(source.into()))
+    /// Kubernetes copies a Deployment's annotations to its ReplicaSet, and leaves them there: a roll-back
+    /// would bring the lock again. Where they may not be changed it stays so.
+    async fn forget_copies(&self, workload: &WorkloadName, owner: &str) {
+        if workload.kind != WorkloadKind::Deployment {
+            return;
+        }
+        let sets = self.workloads(WorkloadKind::ReplicaSet);
+        let listed = sets.list_metadata(&ListParams::default()).await;
+        let listed = listed.map(|listed| listed.items).unwrap_or_default();
+        let is_copy = |set: &&PartialObjectMeta<DynamicObject>| {
+            set.owner_references().iter().any(|one| one.name == workload.name)
+                && set.annotations().get(marks::LOCK_OWNER).is_some_and(|held| held == owner)
+        };
+        for set in listed.iter().filter(is_copy) {
+            let patch = Patch::Merge(lock::unlock_patch(set));
+            if let Err(error) = sets.patch_metadata(&set.name_any(), &PatchParams::default(), &patch).await {
+                tracing::debug!(%error, set = set.name_any(), "a copy of the lock stays");
+            }
+        }
+    }
+
+    async fn read_existing(&self, workload: &WorkloadName) -> Result<DynamicObject, Error> {
+        let read = self.workloads(workload.kind).get(&workload.name).await;
+        read.map_err(|source| refused("reading", workload)(source.into()))
     }
 
     /// False when somebody else has changed it since it was read.
-    async fn patch_deployment(&self, deed: &'static str, name: &str, patch: Value) -> Result<bool, Error> {
-        let deployments: Api<Deployment> = self.objects();
-        let patched = deployments.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+    async fn patch_workload(
+        &self,
+        deed: &'static str,
+        workload: &WorkloadName,
+        patch: Value,
+    ) -> Result<bool, Error> {
+        let workloads = self.workloads(workload.kind);
+        let patched = workloads.patch(&workload.name, &PatchParams::default(), &Patch::Merge(patch)).await;
         match patched.map_err(ApiError::from) {
             Ok(_) => Ok(true),
             Err(error) if error.is_conflict() => Ok(false),
             Err(error) if error.is_forbidden() => {
-                tracing::debug!(%error, deployment = name, "there is no lock without the right to patch");
+                tracing::debug!(%error, %workload, "there is no lock without the right to patch");
                 Ok(true)
             }
-            Err(error) => Err(refused(deed, name)(error)),
+            Err(error) => Err(refused(deed, workload)(error)),
         }
     }
 }

@@ -41,7 +41,8 @@ impl Cluster {
         Ok(shadow(&running, Some(owner.uid), config_map, wanted, place))
     }
 
-    /// The pod which the Deployment has by now, once it runs; nothing when the Deployment is gone.
+    /// The pod which the Deployment has by now, once it runs; nothing when the Deployment is gone. A
+    /// lost pod that is still there, on a dead node perhaps, is deleted: else no other one would come.
     /// Cancel safe.
     pub async fn follow_shadow(
         &self,
@@ -54,6 +55,8 @@ impl Cluster {
         let lives =
             |read: &Deployment| read.metadata.deletion_timestamp.is_none() && read.uid() == lost.deployment;
         let Some(read) = read.filter(lives) else { return Ok(None) };
+        let removed = self.delete_ours(Kind::Pod, &lost.pod).await;
+        removed.map_err(|source| Error::Removing { name: lost.pod.clone(), source })?;
         let pod = self.pod_of(&read, wanted).await?;
         let running = self.wait_until_it_runs(&pod, wanted, progress).await?;
         progress(Progress::Ready { pod: running.name_any() });

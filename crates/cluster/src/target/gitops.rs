@@ -33,16 +33,12 @@ const HELM_RELEASE: &str = "helm.toolkit.fluxcd.io/name";
 const HELM_DRIFT: &str = "helm.toolkit.fluxcd.io/driftDetection";
 
 /// Who writes `object` anew; nothing when nobody does, or when he was told to leave it alone.
-pub(crate) fn of<K: Resource<DynamicType = ()>>(
-    object: &K,
-    kind: &'static str,
-    pointer: &'static str,
-) -> Option<GitOps> {
+pub(crate) fn of<K: Resource>(object: &K, kind: &'static str, pointer: &'static str) -> Option<GitOps> {
     let tool = tool(object)?;
     Some(GitOps { tool, kind, name: object.name_any(), pointer })
 }
 
-fn tool<K: Resource<DynamicType = ()>>(object: &K) -> Option<Tool> {
+fn tool<K: Resource>(object: &K) -> Option<Tool> {
     let (labels, annotations) = (object.labels(), object.annotations());
     let says = |key: &str, values: &[&str]| {
         annotations.get(key).is_some_and(|said| values.iter().any(|value| said.eq_ignore_ascii_case(value)))

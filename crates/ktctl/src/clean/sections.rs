@@ -12,15 +12,17 @@ pub(super) enum Section {
     Meshed,
     Scaled,
     Locked,
+    LockedWorkload,
     Unavailing(Kind),
 }
 
 /// The order of headlines is that of the deeds.
-const ORDER: [Section; 8] = [
+const ORDER: [Section; 9] = [
     Section::Exchanged,
     Section::Meshed,
     Section::Scaled,
     Section::Locked,
+    Section::LockedWorkload,
     Section::Unavailing(Kind::Deployment),
     Section::Unavailing(Kind::Pod),
     Section::Unavailing(Kind::Service),
@@ -40,7 +42,8 @@ pub(super) fn split<'a>(plan: &'a [Repair], seen: &Overview) -> Vec<(Section, Ve
 pub(super) fn item(repair: &Repair) -> String {
     match repair {
         Repair::RestoreService { service, .. } | Repair::Unlock { service } => service.clone(),
-        Repair::Scale { deployment, replicas } => format!("{deployment} -> {replicas}"),
+        Repair::Scale { workload, replicas } => format!("{} -> {replicas}", workload.text()),
+        Repair::UnlockWorkload { workload } => workload.text(),
         Repair::Delete { object, .. } => object.name.clone(),
         Repair::Pause(_) => String::new(),
     }
@@ -57,6 +60,7 @@ impl Section {
             }
             Repair::Scale { .. } => Some(Section::Scaled),
             Repair::Unlock { .. } => Some(Section::Locked),
+            Repair::UnlockWorkload { .. } => Some(Section::LockedWorkload),
             Repair::Delete { object, .. } => Some(Section::Unavailing(object.kind)),
             Repair::Pause(_) => None,
         }
@@ -69,6 +73,7 @@ impl Section {
             Section::Meshed => format!("Find {count} meshed service to recover:"),
             Section::Scaled => format!("Find {count} exchanged deployments to recover:"),
             Section::Locked => format!("Find {count} locked services to recover:"),
+            Section::LockedWorkload => format!("Find {count} locked deployments to recover:"),
             Section::Unavailing(kind) => format!("Find {count} unavailing {} to delete:", words(kind)),
         }
     }
@@ -80,6 +85,7 @@ impl Section {
             Section::Meshed => format!("Recovering {count} meshed service"),
             Section::Scaled => format!("Recovering {count} exchanged deployments"),
             Section::Locked => format!("Recovering {count} locked services"),
+            Section::LockedWorkload => format!("Recovering {count} locked deployments"),
             Section::Unavailing(kind) => format!("Deleting {count} unavailing kt {}", words(kind)),
         }
     }
@@ -131,8 +137,9 @@ mod tests {
         let plan = [
             restore("a"),
             restore("b"),
-            Repair::Scale { deployment: "c".into(), replicas: 2 },
+            Repair::Scale { workload: String::from("c").into(), replicas: 2 },
             Repair::Unlock { service: "d".into() },
+            Repair::UnlockWorkload { workload: String::from("statefulset/g").into() },
             Repair::Pause(Duration::from_secs(1)),
             delete(Kind::Pod, "e"),
             delete(Kind::Pod, "f"),
@@ -154,6 +161,8 @@ mod tests {
             "c -> 2",
             "Find 1 locked services to recover:",
             "d",
+            "Find 1 locked deployments to recover:",
+            "statefulset/g",
             "Find 2 unavailing pods to delete:",
             "e",
             "f",

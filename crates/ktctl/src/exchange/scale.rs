@@ -13,6 +13,7 @@ use kt_cluster::redirect::Owner;
 use kt_cluster::scale::Workload;
 use kt_cluster::shadow::ShadowWanted;
 use kt_cluster::target::{Expose, Exposed, NoSuchPort, TargetName, Way, shadow_ports};
+use kt_cluster::workload::{WorkloadKind, WorkloadName};
 use kt_host::home::{host_name, user_name};
 use kt_host::private_file::PrivateFile;
 use kt_host::shutdown::Triggers;
@@ -72,8 +73,8 @@ async fn start(
     made.cluster = Some((cluster.clone(), journal.clone()));
     leftovers::of_this_laptop().await;
     info!("Using scale mode");
-    check_rights(&cluster).await?;
     let workload = cluster.find_workload(&TargetName::parse(name)?).await?;
+    check_rights(&cluster, workload.name.kind).await?;
     check_labels(global, &workload)?;
     if let Some(target) = &workload.target {
         inbound::warn_of_kind(target, Way::Replace)?;
@@ -92,7 +93,7 @@ async fn start(
     warn_of(&cluster, &workload, replicas).await;
 
     let wanted = wanted(global, ports, &workload, replicas, &exposed)?;
-    let keeper = Keeper::new(&cluster, global, &journal, wanted, &workload.deployment);
+    let keeper = Keeper::new(&cluster, global, &journal, wanted, &workload.name.name);
     made.shadow = Some(keeper.clone());
     let (shadow, opened) = keeper.open().await?;
     let inbound = Inbound::new(deliveries, tasks);
@@ -104,7 +105,7 @@ async fn start(
     inbound.serve(&link, opened.incoming).await?;
     stand_in.join(&shadow).await?;
 
-    scale_to_nothing(&cluster, &workload.deployment, replicas, &journal).await?;
+    scale_to_nothing(&cluster, &workload.name, replicas, &journal).await?;
     stand_in.is_alone();
     unlock(&cluster, &journal).await?;
     tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, Vec::new()));
@@ -113,15 +114,14 @@ async fn start(
     if let Some(target) = &workload.target {
         inbound.wait_for_callers(&link, &target.service, target.called_port(&exposed)).await;
     }
-    let ready =
-        format!("Now all request to deployment '{}' will be redirected to local", workload.deployment);
+    let ready = format!("Now all request to {} will be redirected to local", workload.name);
     report::ready(&[&ready]);
     Ok(())
 }
 
 /// Names what is missing before anything is changed.
-async fn check_rights(cluster: &Cluster) -> anyhow::Result<()> {
-    let missing = cluster.missing_to_scale().await?;
+async fn check_rights(cluster: &Cluster, kind: WorkloadKind) -> anyhow::Result<()> {
+    let missing = cluster.missing_to_scale(kind).await?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -137,8 +137,8 @@ fn check_labels(global: &Global, workload: &Workload) -> Result<(), Usage> {
     match pairs.next() {
         None => Ok(()),
         Some((key, value)) => Err(Usage(format!(
-            "--withLabel {key}={value} would hide the shadow, deployment '{}' has {key}={}",
-            workload.deployment, workload.labels[key]
+            "--withLabel {key}={value} would hide the shadow, {} has {key}={}",
+            workload.name, workload.labels[key]
         ))),
     }
 }
@@ -161,26 +161,29 @@ fn resolve(workload: &Workload, pairs: &[Expose]) -> Result<Vec<Exposed>, NoSuch
 /// Tells how many replicas the Deployment has while we hold its lock.
 async fn lock(cluster: &Cluster, workload: &Workload, journal: &Journal) -> anyhow::Result<i32> {
     let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
-    journal.note_lock(&workload.deployment, &owner.to_string());
-    let replicas = cluster.lock_deployment(&workload.deployment, &owner).await?;
-    info!("Deployment {} locked", workload.deployment);
+    journal.note_lock(&workload.name, &owner.to_string());
+    let replicas = cluster.lock_workload(&workload.name, &owner).await?;
+    info!("{} locked", titled(&workload.name));
     Ok(replicas)
 }
 
 /// Content when there is no lock, or not any more.
 async fn unlock(cluster: &Cluster, journal: &Journal) -> anyhow::Result<()> {
-    if let Some((deployment, owner)) = journal.status().locked {
-        cluster.unlock_deployment(&deployment, &owner).await?;
+    if let Some((workload, owner)) = journal.status().locked {
+        cluster.unlock_workload(&workload, &owner).await?;
         journal.forget_lock();
     }
     Ok(())
 }
 
 async fn warn_of(cluster: &Cluster, workload: &Workload, replicas: i32) {
-    let name = &workload.deployment;
     warn!(
-        "deployment '{name}' is scaled from {replicas} to 0 replicas: the service is interrupted while its pods restart, never do this in production"
+        "{} is scaled from {replicas} to 0 replicas: the service is interrupted while its pods restart, never do this in production",
+        workload.name
     );
+    if let Some(keeper) = &workload.kept {
+        warn!("{keeper}");
+    }
     for interferer in cluster.interferers(workload).await {
         warn!("{interferer}");
     }
@@ -189,17 +192,17 @@ async fn warn_of(cluster: &Cluster, workload: &Workload, replicas: i32) {
 /// Returns once the original pods are on their way out.
 async fn scale_to_nothing(
     cluster: &Cluster,
-    deployment: &str,
+    workload: &WorkloadName,
     replicas: i32,
     journal: &Journal,
 ) -> anyhow::Result<()> {
-    journal.note_scaled(deployment, replicas);
-    cluster.scale_to_nothing(deployment).await?;
-    info!("Deployment {deployment} scaled to 0");
-    match timeout(LEAVE, cluster.wait_until_settled(deployment, &|_, _| {})).await {
+    journal.note_scaled(workload, replicas);
+    cluster.scale_to_nothing(workload).await?;
+    info!("{} scaled to 0", titled(workload));
+    match timeout(LEAVE, cluster.wait_until_settled(workload, &|_, _| {})).await {
         Ok(settled) => Ok(settled?),
         Err(_) => {
-            warn!("not all pods of deployment '{deployment}' have left yet, they may take some calls");
+            warn!("not all pods of {workload} have left yet, they may take some calls");
             Ok(())
         }
     }
@@ -212,13 +215,16 @@ fn wanted(
     replicas: i32,
     exposed: &[Exposed],
 ) -> anyhow::Result<ShadowWanted> {
-    let app = Some(workload.deployment.clone());
+    let WorkloadName { kind, name } = workload.name.clone();
+    let wanted = shadow::wanted(global, Role::Exchange, &name)?;
     Ok(ShadowWanted {
+        // A replica set takes pods with its labels for its own, unless somebody keeps them.
+        deployment: wanted.deployment || kind == WorkloadKind::ReplicaSet,
         expose: ports.text.clone(),
         borrow_from: workload.labels.clone(),
         ports: shadow_ports(exposed),
-        config: Config { app, replicas: Some(replicas), ..Config::default() },
-        ..shadow::wanted(global, Role::Exchange, &workload.deployment)?
+        config: Config { app: Some(name), kind, replicas: Some(replicas), ..Config::default() },
+        ..wanted
     })
 }
 
@@ -228,10 +234,11 @@ fn deliveries(exposed: &[Exposed], says_caller: bool) -> Vec<Delivery> {
     deliveries.map(|delivery| Delivery { otherwise: None, ..delivery }).collect()
 }
 
-/// A Deployment that a run has scaled to nothing.
+/// A workload that a run has scaled to nothing.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Scaled {
-    pub(crate) deployment: String,
+    #[serde(rename = "deployment")]
+    pub(crate) workload: WorkloadName,
     /// How many it had.
     pub(crate) replicas: i32,
 }
@@ -240,25 +247,31 @@ pub(crate) struct Scaled {
 pub(crate) async fn put_back(
     cluster: &Cluster,
     scaled: Option<&Scaled>,
-    locked: Option<&(String, String)>,
+    locked: Option<&(WorkloadName, String)>,
     shadows: &[String],
 ) -> anyhow::Result<()> {
     use kt_cluster::scale::Back;
-    if let Some(Scaled { deployment, replicas }) = scaled {
-        match cluster.scale_back(deployment, *replicas, shadows).await? {
-            Back::Done => info!("Deployment {deployment} scaled back to {replicas}"),
+    if let Some(Scaled { workload, replicas }) = scaled {
+        match cluster.scale_back(workload, *replicas, shadows).await? {
+            Back::Done => info!("{} scaled back to {replicas}", titled(workload)),
             Back::Changed(now) if now == *replicas => {}
             Back::Changed(now) => {
-                warn!("deployment '{deployment}' was scaled to {now} by somebody, and stays so");
+                warn!("{workload} was scaled to {now} by somebody, and stays so");
             }
-            Back::Taken(user) => info!("deployment '{deployment}' is exchanged by {user} now"),
-            Back::Gone => info!("deployment '{deployment}' does not exist any more"),
+            Back::Taken(user) => info!("{workload} is exchanged by {user} now"),
+            Back::Gone => info!("{workload} does not exist any more"),
         }
     }
-    if let Some((deployment, owner)) = locked {
-        cluster.unlock_deployment(deployment, owner).await?;
+    if let Some((workload, owner)) = locked {
+        cluster.unlock_workload(workload, owner).await?;
     }
     Ok(())
+}
+
+/// As a line begins.
+fn titled(workload: &WorkloadName) -> String {
+    let kind = workload.kind.to_string();
+    format!("{}{} {}", kind[..1].to_uppercase(), &kind[1..], workload.name)
 }
 
 /// The labels that make a shadow a pod of the Deployment's callers.

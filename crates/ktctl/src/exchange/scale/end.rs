@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kt_cluster::Cluster;
+use kt_cluster::workload::WorkloadName;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -22,7 +23,7 @@ pub(super) async fn undo(run: &mut Run, made: Made, wait_secs: u64) -> bool {
         return false;
     }
     if let Some(scaled) = &status.scaled {
-        wait_for_pods(run, &cluster, &scaled.deployment, Duration::from_secs(wait_secs)).await;
+        wait_for_pods(run, &cluster, &scaled.workload, Duration::from_secs(wait_secs)).await;
     }
     if let Some(joined) = &status.joined {
         let leave = manual::leave(&cluster, joined);
@@ -45,18 +46,15 @@ pub(super) async fn undo(run: &mut Run, made: Made, wait_secs: u64) -> bool {
 }
 
 /// Callers reach the laptop until the original pods are ready.
-async fn wait_for_pods(run: &mut Run, cluster: &Cluster, deployment: &str, within: Duration) {
-    info!(
-        "Waiting for the pods of deployment '{deployment}', at most {} s (Ctrl+C ends the wait)",
-        within.as_secs()
-    );
+async fn wait_for_pods(run: &mut Run, cluster: &Cluster, workload: &WorkloadName, within: Duration) {
+    info!("Waiting for the pods of {workload}, at most {} s (Ctrl+C ends the wait)", within.as_secs());
     let ready = |ready: i32, wanted: i32| tracing::debug!(ready, wanted, "not all pods are ready");
     tokio::select! {
-        settled = timeout(within, cluster.wait_until_settled(deployment, &ready)) => match settled {
-            Ok(Ok(())) => info!("All pods of deployment '{deployment}' are ready"),
-            Ok(Err(error)) => warn!("the pods of deployment '{deployment}' can not be waited for: {error}"),
-            Err(_) => warn!("not all pods of deployment '{deployment}' are ready after {} s", within.as_secs()),
+        settled = timeout(within, cluster.wait_until_settled(workload, &ready)) => match settled {
+            Ok(Ok(())) => info!("All pods of {workload} are ready"),
+            Ok(Err(error)) => warn!("the pods of {workload} can not be waited for: {error}"),
+            Err(_) => warn!("not all pods of {workload} are ready after {} s", within.as_secs()),
         },
-        () = run.impatience() => warn!("not waiting any longer, callers may meet nobody until the pods of deployment '{deployment}' are ready"),
+        () = run.impatience() => warn!("not waiting any longer, callers may meet nobody until the pods of {workload} are ready"),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kt_cluster::Cluster;
 use kt_cluster::scale::Workload;
 use kt_cluster::shadow::Shadow;
+use kt_cluster::workload::WorkloadName;
 use kt_wire::{IncomingQueue, Link};
 use tokio::time::sleep;
 use tracing::{debug, warn};
@@ -23,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct StandIn {
     cluster: Cluster,
-    deployment: String,
+    workload: WorkloadName,
     labels: Labels,
     inbound: Inbound,
     journal: Journal,
@@ -40,7 +41,7 @@ impl StandIn {
     ) -> StandIn {
         StandIn {
             cluster: cluster.clone(),
-            deployment: workload.deployment.clone(),
+            workload: workload.name.clone(),
             labels: workload.labels.clone(),
             inbound: inbound.clone(),
             journal: journal.clone(),
@@ -64,23 +65,23 @@ impl StandIn {
         let mut told = Some(0);
         loop {
             sleep(LOOK_EVERY).await;
-            match self.cluster.replicas(&self.deployment).await {
+            match self.cluster.replicas(&self.workload).await {
                 Ok(now) if now != told => {
                     self.say(now);
                     told = now;
                 }
                 Ok(_) => {}
-                Err(error) => debug!(%error, "the deployment can not be read"),
+                Err(error) => debug!(%error, "the workload can not be read"),
             }
         }
     }
 
     fn say(&self, replicas: Option<i32>) {
-        let name = &self.deployment;
+        let workload = &self.workload;
         match replicas {
-            Some(0) => warn!("deployment '{name}' has no pods again"),
-            Some(now) => warn!("somebody has scaled deployment '{name}' to {now}, its pods take calls, too"),
-            None => warn!("deployment '{name}' was deleted"),
+            Some(0) => warn!("{workload} has no pods again"),
+            Some(now) => warn!("somebody has scaled {workload} to {now}, its pods take calls, too"),
+            None => warn!("{workload} was deleted"),
         }
     }
 }
@@ -92,9 +93,9 @@ impl Successor for StandIn {
             return Ok(());
         }
         anyhow::ensure!(
-            self.cluster.replicas(&self.deployment).await? == Some(0),
-            "somebody else has scaled deployment '{}' back, nothing is exchanged any more",
-            self.deployment
+            self.cluster.replicas(&self.workload).await? == Some(0),
+            "somebody else has scaled {} back, nothing is exchanged any more",
+            self.workload
         );
         Ok(())
     }
