@@ -94,6 +94,11 @@ impl Proxy {
         Ok(())
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Processor time in seconds since it began. It has one thread.
     ///
     /// # Errors

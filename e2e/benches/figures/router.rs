@@ -6,6 +6,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use e2e::Proxy;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 
 use crate::many::{Made, Many};
 use crate::measure::Rounds;
@@ -62,6 +64,11 @@ const LOADS: [Load; 3] = [
 
 /// Measures; without nginx there is nothing to compare with.
 pub(crate) fn measure(rounds: usize, table: &mut Table) {
+    if std::thread::available_parallelism().is_ok_and(|processors| processors.get() < 2) {
+        println!("skipped router: it needs two processors");
+        return;
+    }
+    pin(0, 0).expect("the load has a processor of its own");
     let origin = origin::start(Ipv4Addr::LOCALHOST).expect("the origin starts");
     let router =
         || Proxy::router(origin).expect("the router starts").expect("the router is built: make build");
@@ -77,6 +84,9 @@ pub(crate) fn measure(rounds: usize, table: &mut Table) {
 
 /// One load on both, in turns.
 fn against(load: &Load, router: &Proxy, nginx: &Proxy, rounds: usize, table: &mut Table) {
+    for proxy in [router, nginx] {
+        pin(proxy.id(), 1).expect("the proxy has a processor of its own");
+    }
     let mut rates = Rounds::new(load.name, "1/s");
     let mut times = Rounds::new(load.time, "µs");
     for way in (0..rounds).flat_map(order) {
@@ -87,6 +97,13 @@ fn against(load: &Load, router: &Proxy, nginx: &Proxy, rounds: usize, table: &mu
     }
     table.add(rates.figure(Better::Higher, load.must, load.wanted));
     table.add(times.figure(Better::Lower, 1.2, 1.0));
+}
+
+/// Ties a process to a processor; 0 is this thread, and those that it starts. Else it is a matter of luck, and of a factor of two, which of them share one.
+fn pin(process: u32, processor: usize) -> nix::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(processor)?;
+    sched_setaffinity(Pid::from_raw(process.cast_signed()), &set)
 }
 
 /// What was made, and the processor seconds of the proxy.
