@@ -3,6 +3,7 @@
 #   setup.sh cluster   packages that the test bed needs
 #   setup.sh build     what building ktctl needs
 #   setup.sh deny      cargo-deny, kept in the user's cache
+#   setup.sh peers     the other sides of the router's tests, kept there, too
 #   setup.sh all       all of it
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -58,6 +59,10 @@ deny() {
   rm -rf "$cache/ktctl/target"
 }
 
+peers() { # Go's own cache makes it quick when nothing changed
+  (cd e2e/peers && CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o "$cache/ktctl/bin/" . github.com/summerwind/h2spec/cmd/h2spec)
+}
+
 targets() {
   program cargo https://rustup.rs
   local target missing=()
@@ -71,6 +76,7 @@ case ${1-} in
   cluster) packages "${cluster[@]}" && program go https://go.dev/dl && resolved ;;
   build) packages "${build[@]}" && targets ;;
   deny) deny ;;
-  all) packages "${cluster[@]}" "${build[@]}" && program go https://go.dev/dl && resolved && targets && deny ;;
-  *) sed -n '2,6s/^# \?//p' "$0" >&2; exit 2 ;;
+  peers) program go https://go.dev/dl && peers ;;
+  all) packages "${cluster[@]}" "${build[@]}" && program go https://go.dev/dl && resolved && targets && deny && peers ;;
+  *) sed -n '2,7s/^# \?//p' "$0" >&2; exit 2 ;;
 esac

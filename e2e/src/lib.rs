@@ -9,6 +9,7 @@ mod cluster;
 mod conversation;
 mod laptop;
 mod lease;
+mod proxy;
 mod running;
 mod snapshot;
 
@@ -16,6 +17,7 @@ pub use bed::{domain, ktctl, load_program_as, long, skip};
 pub use cluster::Cluster;
 pub use conversation::Conversation;
 pub use laptop::{Kind, Laptop, Process};
+pub use proxy::{Proxy, unused_port};
 pub use running::{Ended, Running};
 pub use snapshot::Snapshot;
 

@@ -13,8 +13,6 @@ mod origin;
 mod plain;
 mod processes;
 #[cfg(target_os = "linux")]
-mod proxies;
-#[cfg(target_os = "linux")]
 mod router;
 mod slow;
 mod starts;

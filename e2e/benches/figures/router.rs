@@ -2,13 +2,16 @@
 //! The test bed is not used.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
+
+use e2e::Proxy;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 
 use crate::many::{Made, Many};
 use crate::measure::Rounds;
 use crate::origin;
-use crate::proxies::{Proxy, has_nginx};
 use crate::table::{Better, Figure, Table};
 use crate::ways::{Way, order};
 
@@ -61,29 +64,46 @@ const LOADS: [Load; 3] = [
 
 /// Measures; without nginx there is nothing to compare with.
 pub(crate) fn measure(rounds: usize, table: &mut Table) {
-    if !has_nginx() {
-        println!("skipped router: nginx is missing (apt-get install nginx-light)");
+    if std::thread::available_parallelism().is_ok_and(|processors| processors.get() < 2) {
+        println!("skipped router: it needs two processors");
         return;
     }
+    pin(0, 0).expect("the load has a processor of its own");
     let origin = origin::start(Ipv4Addr::LOCALHOST).expect("the origin starts");
-    LOADS.iter().for_each(|load| against(load, origin, rounds, table));
-    table.add(memory(origin).expect("the router serves 1,000 connections"));
+    let router =
+        || Proxy::router(origin).expect("the router starts").expect("the router is built: make build");
+    for load in &LOADS {
+        let Some(nginx) = Proxy::nginx(origin).expect("nginx starts") else {
+            println!("skipped router: nginx is missing (apt-get install nginx-light)");
+            return;
+        };
+        against(load, &router(), &nginx, rounds, table);
+    }
+    table.add(memory(&router()).expect("the router serves 1,000 connections"));
 }
 
 /// One load on both, in turns.
-fn against(load: &Load, origin: SocketAddr, rounds: usize, table: &mut Table) {
-    let start = |way| Proxy::start(way, origin).expect("the proxy starts");
-    let proxies = [start(Way::Theirs), start(Way::Ours)];
+fn against(load: &Load, router: &Proxy, nginx: &Proxy, rounds: usize, table: &mut Table) {
+    for proxy in [router, nginx] {
+        pin(proxy.id(), 1).expect("the proxy has a processor of its own");
+    }
     let mut rates = Rounds::new(load.name, "1/s");
     let mut times = Rounds::new(load.time, "µs");
     for way in (0..rounds).flat_map(order) {
-        let proxy = if way == Way::Theirs { &proxies[0] } else { &proxies[1] };
+        let proxy = if way == Way::Theirs { nginx } else { router };
         let (made, time) = run(load, proxy).expect("the load is served");
         rates.add(way, made.requests / made.seconds);
         times.add(way, time / made.requests * 1e6);
     }
     table.add(rates.figure(Better::Higher, load.must, load.wanted));
     table.add(times.figure(Better::Lower, 1.2, 1.0));
+}
+
+/// Ties a process to a processor; 0 is this thread, and those that it starts. Else it is a matter of luck, and of a factor of two, which of them share one.
+fn pin(process: u32, processor: usize) -> nix::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(processor)?;
+    sched_setaffinity(Pid::from_raw(process.cast_signed()), &set)
 }
 
 /// What was made, and the processor seconds of the proxy.
@@ -96,8 +116,7 @@ fn run(load: &Load, proxy: &Proxy) -> io::Result<(Made, f64)> {
 }
 
 /// Our peak with connections that are silent first, and then wait for an answer, all at once.
-fn memory(origin: SocketAddr) -> io::Result<Figure> {
-    let proxy = Proxy::start(Way::Ours, origin)?;
+fn memory(proxy: &Proxy) -> io::Result<Figure> {
     let mut many = Many::open(proxy.address, OPEN)?;
     std::thread::sleep(SILENT);
     println!("router: memory with {OPEN} silent connections: {:.1} MiB", proxy.memory()?);

@@ -21,6 +21,7 @@ use std::time::Duration;
 use kt_wire::relay;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::caller::{Caller, Replayed};
@@ -63,8 +64,9 @@ pub(super) async fn serve(caller: Caller, socket: Replayed) {
             After::Linger => return linger(line.into_socket()).await,
             After::Reset => return reset(line.into_socket()),
             After::Wrong(wrong) => return refuse(line, &wrong, asked.grpc).await,
+            // It has no end that a router which is to end could wait for.
             After::Switched(upstream) => {
-                relay(line.into_replayed(), upstream.into_replayed()).await;
+                spawn_local(relay(line.into_replayed(), upstream.into_replayed()));
                 return;
             }
         }
@@ -127,7 +129,7 @@ async fn refuse(line: Line, Wrong(status, words): &Wrong, grpc: bool) {
 async fn linger(mut socket: TcpStream) {
     let read = async {
         socket.shutdown().await?;
-        let mut rest = [0; 512];
+        let mut rest = vec![0; 4096];
         while socket.read(&mut rest).await? > 0 {}
         Ok::<_, std::io::Error>(())
     };

@@ -2,6 +2,7 @@
 
 pub(super) mod bed;
 mod commands;
+mod edges;
 mod http1;
 mod http2;
 mod live;

@@ -1,6 +1,6 @@
 //! A connection with what was read from it and not used yet.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,25 +12,35 @@ use tokio::net::TcpStream;
 
 use super::super::caller::Replayed;
 
-/// Read at once; a head must fit, too. A long body costs fewer calls the bigger it is, and a body
-/// that nobody takes holds as much memory.
-pub(super) const BUFFER: usize = 64 << 10;
-/// Buffers that wait for the next who needs one.
-const SPARE_MOST: usize = 16;
+/// Read at once: the bigger, the fewer calls and wake-ups a long body costs.
+const BIG: usize = 256 << 10;
+/// The same while many hold one: a body that nobody takes holds as much memory. A head must fit.
+const SMALL: usize = 64 << 10;
+/// How many may be big.
+const BIG_MOST: usize = 32;
+/// Big ones that wait for the next who needs one.
+const SPARE_MOST: usize = 4;
 
 /// Buffers for all connections: one has a buffer only while something is in it.
 #[derive(Default)]
-pub(in super::super) struct Buffers(RefCell<Vec<Box<[u8]>>>);
+pub(in super::super) struct Buffers {
+    spare: RefCell<Vec<Box<[u8]>>>,
+    /// How many are in use.
+    taken: Cell<usize>,
+}
 
 impl Buffers {
-    fn take(&self) -> Box<[u8]> {
-        let spare = self.0.borrow_mut().pop();
-        spare.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice())
+    fn take(&self, least: usize) -> Box<[u8]> {
+        let taken = self.taken.replace(self.taken.get() + 1);
+        let spare = if least <= BIG { self.spare.borrow_mut().pop() } else { None };
+        let length = if taken < BIG_MOST { BIG } else { SMALL };
+        spare.unwrap_or_else(|| vec![0; length.max(least)].into_boxed_slice())
     }
 
     fn give(&self, buffer: Box<[u8]>) {
-        let mut spare = self.0.borrow_mut();
-        if spare.len() < SPARE_MOST && buffer.len() == BUFFER {
+        self.taken.set(self.taken.get() - 1);
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_MOST && buffer.len() == BIG {
             spare.push(buffer);
         }
     }
@@ -60,8 +70,7 @@ impl Line {
     pub(super) fn replayed(replayed: Replayed, buffers: Rc<Buffers>) -> Line {
         let (first, socket) = replayed.into_parts();
         let mut line = Line::new(socket, buffers);
-        let mut buffer =
-            if first.len() > BUFFER { vec![0; first.len()].into() } else { line.held.buffers.take() };
+        let mut buffer = line.held.buffers.take(first.len());
         buffer[..first.len()].copy_from_slice(&first);
         (line.held.buffer, line.held.to) = (Some(buffer), first.len());
         line
@@ -83,9 +92,9 @@ impl Line {
         self.held.buffer.as_deref().map_or(&[], |buffer| &buffer[self.held.from..self.held.to])
     }
 
-    /// Whether no more can be read before something is used.
+    /// Whether more was read in advance than a head may have.
     pub(super) fn is_full(&self) -> bool {
-        self.held.to - self.held.from >= BUFFER
+        self.held.to - self.held.from >= SMALL
     }
 
     /// Counts the first bytes as used.
@@ -101,7 +110,7 @@ impl Line {
 
     /// Reads more, and tells how much; nothing is the end.
     pub(super) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut buffer = self.held.buffer.take().unwrap_or_else(|| self.held.buffers.take());
+        let mut buffer = self.held.buffer.take().unwrap_or_else(|| self.held.buffers.take(0));
         if self.held.from > 0 {
             buffer.copy_within(self.held.from..self.held.to, 0);
             (self.held.from, self.held.to) = (0, self.held.to - self.held.from);

@@ -1,5 +1,5 @@
-//! The two proxies that the router's figures compare, started on the loopback: our router, as it
-//! travels in the packed program, and nginx.
+//! Our router, as it travels in the packed program, and nginx to compare it with: each on the
+//! loopback in front of one origin.
 
 use std::fmt::Write as _;
 use std::io;
@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use crate::ways::Way;
+use crate::bed::checkout;
 
 /// As `scripts/build.sh` leaves it.
 const ROUTER: &str = "target/x86_64-unknown-linux-musl/agent/router";
@@ -41,23 +41,43 @@ http {
 ";
 
 /// A proxy that runs; dropped, it is ended.
-pub(crate) struct Proxy {
+#[derive(Debug)]
+pub struct Proxy {
     process: Child,
     dir: PathBuf,
-    pub(crate) address: SocketAddr,
+    /// Where it listens.
+    pub address: SocketAddr,
 }
 
 impl Proxy {
-    /// Starts it before the origin.
-    pub(crate) fn start(way: Way, origin: SocketAddr) -> io::Result<Self> {
-        let dir = env::temp_dir().join(format!("kt-figures-{}-{way:?}", std::process::id()));
-        fs::create_dir_all(&dir)?;
+    /// Starts our router; nothing when it was not built.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn router(origin: SocketAddr) -> io::Result<Option<Self>> {
+        let program = env::var_os("KT_ROUTER").map_or_else(|| checkout().join(ROUTER), PathBuf::from);
+        if !program.exists() {
+            return Ok(None);
+        }
+        Self::start("router", |dir, port| router(&program, dir, port, origin)).map(Some)
+    }
+
+    /// Starts nginx; nothing when it is not installed.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn nginx(origin: SocketAddr) -> io::Result<Option<Self>> {
+        if !has_nginx() {
+            return Ok(None);
+        }
+        Self::start("nginx", |dir, port| nginx(dir, port, origin)).map(Some)
+    }
+
+    fn start(name: &str, command: impl FnOnce(&Path, u16) -> io::Result<Command>) -> io::Result<Self> {
         let port = unused_port()?;
-        let mut command = match way {
-            Way::Ours => ours(&dir, port, origin)?,
-            Way::Theirs => nginx(&dir, port, origin)?,
-        };
-        let process = command.stdin(Stdio::null()).spawn()?;
+        let dir = env::temp_dir().join(format!("kt-{name}-{port}"));
+        fs::create_dir_all(&dir)?;
+        let process = command(&dir, port)?.stdin(Stdio::null()).spawn()?;
         let proxy = Self { process, dir, address: (Ipv4Addr::LOCALHOST, port).into() };
         proxy.wait_until_open()?;
         Ok(proxy)
@@ -74,15 +94,26 @@ impl Proxy {
         Ok(())
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Processor time in seconds since it began. It has one thread.
-    pub(crate) fn time(&self) -> io::Result<f64> {
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn time(&self) -> io::Result<f64> {
         let text = self.read("schedstat")?;
         let nanoseconds = text.split(' ').next().and_then(|word| word.parse::<f64>().ok());
         Ok(nanoseconds.ok_or(io::ErrorKind::InvalidData)? / 1e9)
     }
 
     /// The peak of its resident memory in MiB.
-    pub(crate) fn memory(&self) -> io::Result<f64> {
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn memory(&self) -> io::Result<f64> {
         let text = self.read("status")?;
         let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
@@ -102,13 +133,12 @@ impl Drop for Proxy {
     }
 }
 
-/// Whether nginx is there.
-pub(crate) fn has_nginx() -> bool {
+fn has_nginx() -> bool {
     Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// Our router, with one who has joined: each request is looked at.
-fn ours(dir: &Path, port: u16, origin: SocketAddr) -> io::Result<Command> {
+fn router(program: &Path, dir: &Path, port: u16, origin: SocketAddr) -> io::Result<Command> {
     let rules = format!(
         r#"{{"version":1,"generation":1,"service":"tomcat","original":"{}","ports":[{{"listen":{port},"service":{}}}],
         "routes":[{{"name":"127.0.0.9","rules":[{{"header":"kt-version","equals":"ann"}}]}}]}}"#,
@@ -117,8 +147,6 @@ fn ours(dir: &Path, port: u16, origin: SocketAddr) -> io::Result<Command> {
     );
     let file = dir.join("rules");
     fs::write(&file, rules)?;
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    let program = env::var_os("KT_ROUTER").map_or_else(|| checkout.join(ROUTER), PathBuf::from);
     let mut command = Command::new(program);
     command.arg("--port").arg(unused_port()?.to_string()).arg("--rules").arg(file);
     Ok(command)
@@ -141,6 +169,10 @@ fn nginx(dir: &Path, port: u16, origin: SocketAddr) -> io::Result<Command> {
     Ok(command)
 }
 
-fn unused_port() -> io::Result<u16> {
+/// A port of the loopback that nobody listens on.
+///
+/// # Errors
+/// When there is none.
+pub fn unused_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
