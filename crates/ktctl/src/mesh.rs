@@ -26,7 +26,7 @@ use kt_host::private_file::PrivateFile;
 use kt_host::shutdown::Triggers;
 use kt_wire::rules::{MatchRule, Route};
 use kt_wire::{IncomingQueue, Link};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use crate::cli::{Global, Mesh, Ports};
@@ -197,6 +197,7 @@ async fn start(
     cluster.make_version(&wanted).await?;
     info!("Service {version} created");
     let redirected = cluster.lead_to_router(&service, &present.mark).await?;
+    let settled = Instant::now() + SETTLE; // each node learns of the switch by itself
     let present = router::join(&cluster, &service, &joining).await?;
     if let Some(lock) = made.lock.take() {
         cluster.unlock(&lock).await?;
@@ -212,7 +213,7 @@ async fn start(
     made.guards.start("guard", watched.keep(present));
     let guards = made.guards.clone();
     tasks.start("mesh", async move { Err::<(), _>(guards.why_failed().await) });
-    sleep(SETTLE).await; // each node learns of the switch by itself
+    sleep_until(settled).await;
     report::ready(&[&ready_text(ask, &asked.mark)]);
     Ok(())
 }
