@@ -5,7 +5,7 @@ use e2e::{Cluster, DEMO, LOCAL, Laptop, Snapshot};
 
 const URL: &str = "http://tomcat:8080";
 
-// covers: 4-1, 4-10
+// covers: 4-1, 4-10, 1-24
 #[test]
 fn the_quick_start_works_as_it_is_printed() {
     let (cluster, laptop) = bed("article");
