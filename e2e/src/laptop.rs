@@ -69,6 +69,24 @@ impl Laptop {
         Some(laptop)
     }
 
+    /// A namespace of its own, and a plain laptop whose user works in it.
+    pub fn with_cluster(name: &str) -> (Cluster, Self) {
+        let cluster = Cluster::new(name);
+        let laptop = Self::lease(&cluster);
+        (cluster, laptop)
+    }
+
+    /// A second laptop, of another kind: two tests that each hold a plain one and want a second plain
+    /// one would wait for each other. `None` where the test bed has no such laptop; then `test` is
+    /// noted as skipped.
+    pub fn lease_another(test: &str, cluster: &Cluster) -> Option<Self> {
+        let laptop = Self::lease_kind(cluster, Kind::Vpn);
+        if laptop.is_none() {
+            bed::skip(test, "the test bed has no laptop of kind Vpn");
+        }
+        laptop
+    }
+
     /// Its name, such as `laptop1`.
     pub fn name(&self) -> &str {
         &self.lease.name

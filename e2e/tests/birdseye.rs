@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Cluster, Kind, LOCAL, Laptop, skip, wait_until};
+use e2e::{Cluster, LOCAL, Laptop, wait_until};
 
 /// A router and two versions as any client leaves them for `a`, and a version by hand for `b`.
 const MESHES: &str = r#"
@@ -25,7 +25,7 @@ spec: {selector: {app: b}, ports: [{port: 80}]}
 // covers: 7-37
 #[test]
 fn each_state_of_a_service_is_told_with_its_users() {
-    let (cluster, laptop) = bed("birdseye");
+    let (cluster, laptop) = Laptop::with_cluster("birdseye");
     let user = laptop.user().to_owned();
     let _local = laptop.serve(8080, LOCAL);
     cluster.apply(MESHES);
@@ -56,7 +56,7 @@ fn each_state_of_a_service_is_told_with_its_users() {
 // covers: 1-22
 #[test]
 fn who_is_connected_is_listed_and_gone_after_the_end() {
-    let (cluster, laptop) = bed("connector");
+    let (cluster, laptop) = Laptop::with_cluster("connector");
     let nobody = lines(&laptop, &["--showConnector"]);
     let mut connect = laptop.ktctl(&["connect", "--disableTunDevice", "--proxyPort", "3456"]);
     connect.wait_for("All looks good", 30);
@@ -76,8 +76,8 @@ fn who_is_connected_is_listed_and_gone_after_the_end() {
 
 #[test]
 fn programs_get_json_and_changes_are_shown_while_it_goes_on() {
-    let (cluster, laptop) = bed("watch");
-    let Some(other) = another_laptop("watch", &cluster) else { return };
+    let (cluster, laptop) = Laptop::with_cluster("watch");
+    let Some(other) = Laptop::lease_another("watch", &cluster) else { return };
     let _local = laptop.serve(8080, LOCAL);
     let mut watch = other.start(&[&e2e::ktctl(), "birdseye", "--watch"]);
     watch.wait_for("> tomcat - normal", 15);
@@ -101,7 +101,7 @@ fn programs_get_json_and_changes_are_shown_while_it_goes_on() {
 
 #[test]
 fn without_deployments_and_pods_it_tells_what_it_can() {
-    let (cluster, laptop) = bed("blind");
+    let (cluster, laptop) = Laptop::with_cluster("blind");
     let role = "role/ktctl-all-commands-mini";
     let rule = |resources: &str| {
         let rules = format!(r#"{{"apiGroups": [""], "resources": [{resources}], "verbs": ["list"]}}"#);
@@ -153,21 +153,4 @@ spec:
     securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}
 "#
     ));
-}
-
-/// A namespace, and a plain laptop whose user works in it.
-fn bed(name: &str) -> (Cluster, Laptop) {
-    let cluster = Cluster::new(name);
-    let laptop = Laptop::lease(&cluster);
-    (cluster, laptop)
-}
-
-/// A second one, of another kind: two tests that each hold a plain one and want a second plain
-/// one would wait for each other. `None` where the test bed has no such laptop.
-fn another_laptop(test: &str, cluster: &Cluster) -> Option<Laptop> {
-    let laptop = Laptop::lease_kind(cluster, Kind::Vpn);
-    if laptop.is_none() {
-        skip(test, "the test bed has no laptop of kind Vpn");
-    }
-    laptop
 }

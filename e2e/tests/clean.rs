@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Cluster, DEMO, Kind, LOCAL, Laptop, Running, Snapshot, skip, wait_until};
+use e2e::{Cluster, DEMO, LOCAL, Laptop, Running, Snapshot, wait_until};
 
 const URL: &str = "http://tomcat:8080";
 /// As for `recover`, which does not wait for each node either, in seconds.
@@ -12,8 +12,8 @@ const NOTHING: &str = "No unavailing kt resource found";
 // covers: 7-32
 #[test]
 fn a_dry_run_lists_what_the_real_one_removes_and_the_living_stay() {
-    let (cluster, laptop) = bed("clean");
-    let Some(other) = another_laptop("clean", &cluster) else { return };
+    let (cluster, laptop) = Laptop::with_cluster("clean");
+    let Some(other) = Laptop::lease_another("clean", &cluster) else { return };
     cluster.kubectl(&["create", "service", "clusterip", "locked", "--tcp=80"]).unwrap();
     cluster.kubectl(&["create", "deployment", "scaled", "--image=none", "--replicas=0"]).unwrap();
     cluster.apply(MAY_SCALE);
@@ -67,8 +67,8 @@ fn a_dry_run_lists_what_the_real_one_removes_and_the_living_stay() {
 
 #[test]
 fn what_a_killed_run_of_this_laptop_left_goes_at_once_and_of_another_not() {
-    let (cluster, laptop) = bed("ownclean");
-    let Some(other) = another_laptop("ownclean", &cluster) else { return };
+    let (cluster, laptop) = Laptop::with_cluster("ownclean");
+    let Some(other) = Laptop::lease_another("ownclean", &cluster) else { return };
     let (on_laptop, before) = (laptop.snapshot(), cluster.snapshot());
     let local = laptop.serve(8080, LOCAL);
     let _exchange = exchange(&laptop);
@@ -98,7 +98,7 @@ fn what_a_killed_run_of_this_laptop_left_goes_at_once_and_of_another_not() {
 
 #[test]
 fn the_threshold_decides_who_is_dead_and_a_short_one_is_warned_of() {
-    let (cluster, laptop) = bed("threshold");
+    let (cluster, laptop) = Laptop::with_cluster("threshold");
     let before = cluster.snapshot();
     let _local = laptop.serve(8080, LOCAL);
     let _preview = preview(&laptop);
@@ -116,8 +116,8 @@ fn the_threshold_decides_who_is_dead_and_a_short_one_is_warned_of() {
 
 #[test]
 fn a_dead_version_leaves_the_router_of_those_who_live() {
-    let (cluster, laptop) = bed("deadversion");
-    let Some(other) = another_laptop("deadversion", &cluster) else { return };
+    let (cluster, laptop) = Laptop::with_cluster("deadversion");
+    let Some(other) = Laptop::lease_another("deadversion", &cluster) else { return };
     let _locals = [laptop.serve(8080, LOCAL), other.serve(8080, LOCAL)];
     let [_dead, _alive] = [(&laptop, "dead"), (&other, "alive")].map(|(laptop, mark)| {
         let mut mesh = laptop.ktctl(&["mesh", "tomcat", "--expose", "8080", "--versionMark", mark]);
@@ -150,7 +150,7 @@ fn routes(cluster: &Cluster) -> String {
 
 #[test]
 fn what_a_right_is_missing_for_stops_nothing_else() {
-    let (cluster, laptop) = bed("cleanrights");
+    let (cluster, laptop) = Laptop::with_cluster("cleanrights");
     let _local = laptop.serve(8080, LOCAL);
     let _preview = preview(&laptop);
     die_without_trace(&laptop);
@@ -167,7 +167,7 @@ fn what_a_right_is_missing_for_stops_nothing_else() {
 
 #[test]
 fn a_shadow_stays_as_long_as_its_service_can_not_be_put_back() {
-    let (cluster, laptop) = bed("needed");
+    let (cluster, laptop) = Laptop::with_cluster("needed");
     let _local = laptop.serve(8080, LOCAL);
     let _exchange = exchange(&laptop);
     die_without_trace(&laptop);
@@ -185,7 +185,7 @@ fn a_shadow_stays_as_long_as_its_service_can_not_be_put_back() {
 
 #[test]
 fn locally_dead_pid_files_and_old_logs_go_and_nothing_else() {
-    let (cluster, laptop) = bed("local");
+    let (cluster, laptop) = Laptop::with_cluster("local");
     let before = laptop.snapshot();
     let local = laptop.serve(8080, LOCAL);
     let _preview = preview(&laptop);
@@ -217,7 +217,7 @@ fn locally_dead_pid_files_and_old_logs_go_and_nothing_else() {
 // covers: 7-33
 #[test]
 fn as_root_it_puts_the_laptop_back_when_the_helper_was_killed_too() {
-    let (cluster, laptop) = bed("rootclean");
+    let (cluster, laptop) = Laptop::with_cluster("rootclean");
     let (before, in_cluster) = (laptop.snapshot(), cluster.snapshot());
     let _connect = laptop.connect(&[]);
     let running = laptop.sudo_ktctl(&["clean", "--localOnly"]).wait(15);
@@ -321,21 +321,4 @@ fn rights(cluster: &Cluster, resources: &str, verbs: &str) {
 fn now() -> u64 {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
     since.expect("the clock is right").as_secs()
-}
-
-/// A namespace, and a plain laptop whose user works in it.
-fn bed(name: &str) -> (Cluster, Laptop) {
-    let cluster = Cluster::new(name);
-    let laptop = Laptop::lease(&cluster);
-    (cluster, laptop)
-}
-
-/// A second one, of another kind: two tests that each hold a plain one and want a second plain
-/// one would wait for each other. `None` where the test bed has no such laptop.
-fn another_laptop(test: &str, cluster: &Cluster) -> Option<Laptop> {
-    let laptop = Laptop::lease_kind(cluster, Kind::Vpn);
-    if laptop.is_none() {
-        skip(test, "the test bed has no laptop of kind Vpn");
-    }
-    laptop
 }

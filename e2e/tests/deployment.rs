@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Cluster, DEMO, Kind, LOCAL, Laptop, Process, Snapshot, skip, wait_until};
+use e2e::{Cluster, DEMO, LOCAL, Laptop, Process, Snapshot, wait_until};
 use serde_json::Value;
 
 const URL: &str = "http://tomcat:8080";
@@ -176,7 +176,7 @@ fn run_touches_nothing_that_has_the_name_already() {
 fn after_a_kill_recover_by_somebody_else_removes_the_deployment() {
     for (index, mode) in ["selector", "scale"].into_iter().enumerate() {
         let (cluster, owner) = bed(&format!("deprec{index}"));
-        let Some(other) = another_laptop("deprec", &cluster) else { return };
+        let Some(other) = Laptop::lease_another("deprec", &cluster) else { return };
         let _local = owner.serve(8080, LOCAL);
         let before = pictured(&cluster);
         let line = ["--useShadowDeployment", "exchange", "tomcat", "--expose", "8080", "--mode", mode];
@@ -220,7 +220,7 @@ fn after_a_kill_clean_and_the_next_start_remove_the_deployment() {
 #[test]
 fn a_deployment_without_a_sign_of_life_goes_at_somebody_elses_clean() {
     let (cluster, owner) = bed("depstale");
-    let Some(other) = another_laptop("depstale", &cluster) else { return };
+    let Some(other) = Laptop::lease_another("depstale", &cluster) else { return };
     let before = pictured(&cluster);
     let _local = owner.serve(8080, LOCAL);
     let line = ["--useShadowDeployment", "exchange", "tomcat", "--expose", "8080", "--mode", "scale"];
@@ -309,14 +309,4 @@ fn bed(name: &str) -> (Cluster, Laptop) {
     }
     let laptop = Laptop::lease(&cluster);
     (cluster, laptop)
-}
-
-/// A second one, of another kind: two tests that each hold a plain one and want a second plain
-/// one would wait for each other. `None` where the test bed has no such laptop.
-fn another_laptop(test: &str, cluster: &Cluster) -> Option<Laptop> {
-    let laptop = Laptop::lease_kind(cluster, Kind::Vpn);
-    if laptop.is_none() {
-        skip(test, "the test bed has no laptop of kind Vpn");
-    }
-    laptop
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, DEMO, Kind, LOCAL, Laptop, Process, Running, Snapshot, skip, wait_until};
+use e2e::{Cluster, DEMO, LOCAL, Laptop, Process, Running, Snapshot, skip, wait_until};
 
 const URL: &str = "http://tomcat:8080";
 /// How long after the ready text a caller may still take the old way, in seconds: each node learns
@@ -16,7 +16,7 @@ const AFTER_DEAD: u64 = 5;
 // covers: 4-11, 3-13
 #[test]
 fn the_quick_start_works_in_the_cluster_and_on_the_laptop_and_leaves_no_trace() {
-    let (cluster, laptop) = bed("quick");
+    let (cluster, laptop) = Laptop::with_cluster("quick");
     let before = cluster.snapshot();
     let _local = laptop.serve(8080, LOCAL);
     let mut connect = laptop.connect(&[]);
@@ -39,7 +39,7 @@ fn the_line_of_an_article_with_an_image_works_as_typed() {
     if !load_shadow_image() {
         return skip("article", "there is no archive of the shadow's image: run `make images`");
     }
-    let (cluster, laptop) = bed("article");
+    let (cluster, laptop) = Laptop::with_cluster("article");
     let _local = laptop.serve(8080, LOCAL);
     let namespace = format!("--namespace={}", cluster.namespace());
 
@@ -58,7 +58,7 @@ fn the_line_of_an_article_with_an_image_works_as_typed() {
 // covers: 3-12
 #[test]
 fn only_the_shadow_stands_behind_the_service() {
-    let (cluster, laptop) = bed("endpoints");
+    let (cluster, laptop) = Laptop::with_cluster("endpoints");
     let _local = laptop.serve(8080, LOCAL);
 
     let _exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
@@ -81,7 +81,7 @@ fn only_the_shadow_stands_behind_the_service() {
 // covers: 7-19
 #[test]
 fn a_target_may_be_a_service_or_a_deployment() {
-    let (cluster, laptop) = bed("targets");
+    let (cluster, laptop) = Laptop::with_cluster("targets");
     let _local = laptop.serve(8080, LOCAL);
     let before = cluster.snapshot();
 
@@ -95,7 +95,7 @@ fn a_target_may_be_a_service_or_a_deployment() {
 
 #[test]
 fn a_deployment_without_a_service_of_its_name_is_found_by_its_bare_name() {
-    let (cluster, laptop) = bed("bare");
+    let (cluster, laptop) = Laptop::with_cluster("bare");
     let _local = laptop.serve(8080, LOCAL);
     cluster.kubectl(&["expose", "deployment", "tomcat", "--name", "front", "--port", "8080"]).unwrap();
     cluster.kubectl(&["delete", "service", "tomcat"]).unwrap();
@@ -110,7 +110,7 @@ fn a_deployment_without_a_service_of_its_name_is_found_by_its_bare_name() {
 // covers: 7-21
 #[test]
 fn several_ports_low_ones_and_named_ones_are_all_brought_here() {
-    let (cluster, laptop) = bed("ports");
+    let (cluster, laptop) = Laptop::with_cluster("ports");
     let named = r#"[{"op": "add", "path": "/spec/template/spec/containers/0/ports/0/name", "value": "web"}]"#;
     cluster.kubectl(&["patch", "deployment", "tomcat", "--type=json", "-p", named]).unwrap();
     cluster.wait_ready("tomcat");
@@ -131,7 +131,7 @@ fn several_ports_low_ones_and_named_ones_are_all_brought_here() {
 
 #[test]
 fn tcp_and_udp_of_one_port_come_here_and_go_back_to_the_pods() {
-    let (cluster, laptop) = bed("udp");
+    let (cluster, laptop) = Laptop::with_cluster("udp");
     apply_talk(&cluster);
     let (on_laptop, in_cluster) = (laptop.snapshot(), cluster.snapshot());
     let local = laptop.serve_lines(7001);
@@ -159,7 +159,7 @@ fn tcp_and_udp_of_one_port_come_here_and_go_back_to_the_pods() {
 
 #[test]
 fn after_a_kill_udp_goes_to_the_original_pods() {
-    let (cluster, laptop) = bed("udpkill");
+    let (cluster, laptop) = Laptop::with_cluster("udpkill");
     apply_talk(&cluster);
     let in_cluster = cluster.snapshot();
     let _local = laptop.serve_lines(7000);
@@ -178,7 +178,7 @@ fn after_a_kill_udp_goes_to_the_original_pods() {
 
 #[test]
 fn the_proxy_protocol_tells_the_local_program_who_calls() {
-    let (cluster, laptop) = bed("proxied");
+    let (cluster, laptop) = Laptop::with_cluster("proxied");
     let mut local = laptop.start(&["python3", "-uc", HEADER_TELLER]);
     local.wait_for("listens", 10);
     let _exchange = exchange(&laptop, &["tomcat", "--expose", "8080", "--proxyProtocol"]);
@@ -224,7 +224,7 @@ fn apply_talk(cluster: &Cluster) {
 // covers: 7-22
 #[test]
 fn ports_are_checked_at_both_ends_unless_told_not_to() {
-    let (cluster, laptop) = bed("check");
+    let (cluster, laptop) = Laptop::with_cluster("check");
     let before = cluster.snapshot();
 
     let absent = laptop.ktctl(&["exchange", "tomcat", "--expose", "8080"]).wait(10);
@@ -244,8 +244,8 @@ fn ports_are_checked_at_both_ends_unless_told_not_to() {
 // covers: 7-25
 #[test]
 fn of_two_at_the_same_time_exactly_one_gets_the_service() {
-    let (cluster, first) = bed("race");
-    let Some(second) = another_laptop("race", &cluster) else { return };
+    let (cluster, first) = Laptop::with_cluster("race");
+    let Some(second) = Laptop::lease_another("race", &cluster) else { return };
     let before = cluster.snapshot();
     let _locals = [first.serve(8080, "page of the first"), second.serve(8080, "page of the second")];
     let line = ["exchange", "tomcat", "--expose", "8080"];
@@ -271,7 +271,7 @@ fn of_two_at_the_same_time_exactly_one_gets_the_service() {
 // The part of row 7-26 that is about exchange.
 #[test]
 fn a_service_that_is_applied_anew_is_redirected_again() {
-    let (cluster, laptop) = bed("reapply");
+    let (cluster, laptop) = Laptop::with_cluster("reapply");
     let before = cluster.snapshot();
     let _local = laptop.serve(8080, LOCAL);
     let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
@@ -289,7 +289,7 @@ fn a_service_that_is_applied_anew_is_redirected_again() {
 
 #[test]
 fn a_dead_local_program_refuses_and_is_found_again_when_it_lives() {
-    let (cluster, laptop) = bed("dead");
+    let (cluster, laptop) = Laptop::with_cluster("dead");
     let local = laptop.serve(8080, LOCAL);
     let _exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
     cluster.wait_for_answer(URL, LOCAL, NODES);
@@ -310,7 +310,7 @@ fn a_dead_local_program_refuses_and_is_found_again_when_it_lives() {
 
 #[test]
 fn every_way_to_end_it_leaves_no_trace() {
-    let (cluster, laptop) = bed("ends");
+    let (cluster, laptop) = Laptop::with_cluster("ends");
     let _local = laptop.serve(8080, LOCAL);
     let (on_laptop, in_cluster) = (laptop.snapshot(), cluster.snapshot());
 
@@ -329,7 +329,7 @@ fn every_way_to_end_it_leaves_no_trace() {
 
 #[test]
 fn after_a_kill_the_originals_answer_and_the_next_start_puts_the_service_back() {
-    let (cluster, laptop) = bed("killed");
+    let (cluster, laptop) = Laptop::with_cluster("killed");
     let (on_laptop, in_cluster) = (laptop.snapshot(), cluster.snapshot());
     let local = laptop.serve(8080, LOCAL);
     let _exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
@@ -350,7 +350,7 @@ fn after_a_kill_the_originals_answer_and_the_next_start_puts_the_service_back() 
 // covers: 7-35
 #[test]
 fn a_shadow_that_is_deleted_is_replaced_and_the_service_comes_here_again() {
-    let (cluster, laptop) = bed("noshadow");
+    let (cluster, laptop) = Laptop::with_cluster("noshadow");
     let before = cluster.snapshot();
     let _local = laptop.serve(8080, LOCAL);
     let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
@@ -368,7 +368,7 @@ fn a_shadow_that_is_deleted_is_replaced_and_the_service_comes_here_again() {
 
 #[test]
 fn no_request_is_lost_when_the_service_is_taken_and_given_back() {
-    let (cluster, laptop) = bed("switch");
+    let (cluster, laptop) = Laptop::with_cluster("switch");
     cluster.kubectl(&["scale", "deployment", "tomcat", "--replicas", "2"]).unwrap();
     cluster.wait_ready("tomcat");
     let _local = laptop.serve(8080, LOCAL);
@@ -397,12 +397,6 @@ fn wait_until_they_hear(callers: &[Running], page: &str) {
 }
 
 /// A namespace, and a plain laptop whose user works in it.
-fn bed(name: &str) -> (Cluster, Laptop) {
-    let cluster = Cluster::new(name);
-    let laptop = Laptop::lease(&cluster);
-    (cluster, laptop)
-}
-
 /// Imports what `make images` has packed on every node; `false` when it has not packed anything.
 fn load_shadow_image() -> bool {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout is above this crate");
@@ -413,16 +407,6 @@ fn load_shadow_image() -> bool {
     let loaded = Command::new(root.join("testbed/testbed")).arg("load-image").arg(archive).status();
     assert!(loaded.expect("run the test bed").success(), "import the shadow's image");
     true
-}
-
-/// A second one, of another kind: two tests that each hold a plain one and want a second plain
-/// one would wait for each other. `None` where the test bed has no such laptop.
-fn another_laptop(test: &str, cluster: &Cluster) -> Option<Laptop> {
-    let laptop = Laptop::lease_kind(cluster, Kind::Vpn);
-    if laptop.is_none() {
-        skip(test, "the test bed has no laptop of kind Vpn");
-    }
-    laptop
 }
 
 /// Exchanges as the ordinary user, and returns when the cluster calls here.

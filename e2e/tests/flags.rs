@@ -7,7 +7,7 @@ use e2e::{Cluster, DEMO, LOCAL, Laptop, Snapshot};
 // covers: 1-3
 #[test]
 fn help_lists_the_commands() {
-    let (_cluster, laptop) = bed("help");
+    let (_cluster, laptop) = Laptop::with_cluster("help");
 
     let help = laptop.ktctl(&["-h"]).wait(5).ok();
 
@@ -19,7 +19,7 @@ fn help_lists_the_commands() {
 // covers: 3-4
 #[test]
 fn the_version_is_one_line() {
-    let (_cluster, laptop) = bed("version");
+    let (_cluster, laptop) = Laptop::with_cluster("version");
 
     let version = laptop.ktctl(&["-v"]).wait(5).ok();
 
@@ -29,7 +29,7 @@ fn the_version_is_one_line() {
 // covers: 1-7
 #[test]
 fn the_old_name_of_the_method_connects_and_is_called_old() {
-    let (cluster, laptop) = bed("method");
+    let (cluster, laptop) = Laptop::with_cluster("method");
 
     let mut connect = laptop.connect(&["--method=vpn"]);
 
@@ -42,7 +42,7 @@ fn the_old_name_of_the_method_connects_and_is_called_old() {
 // covers: 1-8, 1-9
 #[test]
 fn the_old_names_of_the_ports_are_accepted() {
-    let (cluster, laptop) = bed("oldports");
+    let (cluster, laptop) = Laptop::with_cluster("oldports");
 
     let _connect = laptop.connect(&["--proxy", "3333", "--port", "2222"]);
 
@@ -54,7 +54,7 @@ fn the_old_names_of_the_ports_are_accepted() {
 // covers: 1-4, 7-15
 #[test]
 fn what_is_asked_of_the_shadow_stands_in_its_pod() {
-    let (cluster, laptop) = bed("podyaml");
+    let (cluster, laptop) = Laptop::with_cluster("podyaml");
     let flags = "connect --disableTunDevice -l team=blue --withAnnotation note=mine --nodeSelector kubernetes.io/os=linux \
                  --podQuota 0.2c,64m --imagePullSecret hub --serviceAccount default";
     let mut connect = laptop.ktctl(&flags.split_whitespace().collect::<Vec<_>>());
@@ -85,7 +85,7 @@ fn what_is_asked_of_the_shadow_stands_in_its_pod() {
 #[test]
 fn the_line_of_an_article_with_a_private_registry_uses_that_image_in_that_namespace() {
     const IMAGE: &str = "10.3.87.5:8080/kt-connect-shadow:latest";
-    let (cluster, laptop) = bed("registry");
+    let (cluster, laptop) = Laptop::with_cluster("registry");
     if !e2e::load_program_as("shadow", IMAGE) {
         return e2e::skip("registry", "there is no program for pods: run `make build`");
     }
@@ -104,7 +104,7 @@ fn the_line_of_an_article_with_a_private_registry_uses_that_image_in_that_namesp
 // covers: 4-5
 #[test]
 fn the_old_method_socks_gives_a_proxy_and_says_how_to_use_it() {
-    let (cluster, laptop) = bed("socks");
+    let (cluster, laptop) = Laptop::with_cluster("socks");
 
     let mut connect = laptop.ktctl(&["connect", "--method", "socks"]);
 
@@ -119,7 +119,7 @@ fn the_old_method_socks_gives_a_proxy_and_says_how_to_use_it() {
 // covers: 7-10
 #[test]
 fn the_device_its_routes_and_the_proxy_are_as_asked_for() {
-    let (cluster, laptop) = bed("pieces");
+    let (cluster, laptop) = Laptop::with_cluster("pieces");
     let pod = cluster.pod_ip("tomcat");
     let routes = || laptop.run(&["ip", "route"]).ok();
     let before = routes();
@@ -148,7 +148,7 @@ fn the_device_its_routes_and_the_proxy_are_as_asked_for() {
 // covers: 7-16
 #[test]
 fn contexts_come_from_all_files_of_the_variable_and_a_wrong_one_is_named() {
-    let (cluster, laptop) = bed("contexts");
+    let (cluster, laptop) = Laptop::with_cluster("contexts");
     let ktctl = e2e::ktctl();
     // The context's namespace lies in another file than its cluster.
     let other = format!(
@@ -172,7 +172,7 @@ fn contexts_come_from_all_files_of_the_variable_and_a_wrong_one_is_named() {
 // covers: 2-2
 #[test]
 fn the_misprint_of_an_article_exchanges_and_restores() {
-    let (cluster, laptop) = bed("misprint");
+    let (cluster, laptop) = Laptop::with_cluster("misprint");
     let before = cluster.snapshot();
     let _local = laptop.serve(8080, LOCAL);
 
@@ -188,7 +188,7 @@ fn the_misprint_of_an_article_exchanges_and_restores() {
 // covers: 3-2
 #[test]
 fn nothing_of_kubectl_is_needed_on_the_path() {
-    let (cluster, laptop) = bed("nokubectl");
+    let (cluster, laptop) = Laptop::with_cluster("nokubectl");
     let _local = laptop.serve(8080, LOCAL);
     let nowhere = ["env", "PATH=/nonexistent"];
 
@@ -208,7 +208,7 @@ fn nothing_of_kubectl_is_needed_on_the_path() {
 // covers: 7-17
 #[test]
 fn a_laptop_whose_clock_is_an_hour_off_beats_in_the_clusters_time_unless_told_not_to() {
-    let (cluster, laptop) = bed("clock");
+    let (cluster, laptop) = Laptop::with_cluster("clock");
     let _local = laptop.serve(8080, LOCAL);
     for (clock, flag) in [("+1h", None), ("-1h", None), ("-1h", Some("--useLocalTime"))] {
         // The dynamic linker puts the machine's folder of libraries for $LIB.
@@ -238,10 +238,4 @@ fn age(cluster: &Cluster) -> i64 {
     let beat = cluster.kubectl(&["get", "pods", "-l", "control-by=kt", "-o", path]).expect("a shadow");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     i64::try_from(now).expect("small") - beat.trim().parse::<i64>().expect("a number")
-}
-
-fn bed(name: &str) -> (Cluster, Laptop) {
-    let cluster = Cluster::new(name);
-    let laptop = Laptop::lease(&cluster);
-    (cluster, laptop)
 }

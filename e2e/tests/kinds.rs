@@ -18,7 +18,7 @@ const KINDS: [(&str, &str); 5] = [
 
 #[test]
 fn services_of_every_kind_with_pods_are_exchanged_and_given_back() {
-    let (cluster, laptop) = bed("kinds");
+    let (cluster, laptop) = Laptop::with_cluster("kinds");
     for (name, spec) in KINDS {
         apply(&cluster, name, &format!(r#""selector": {{"app": "tomcat"}}, {spec}"#));
     }
@@ -40,7 +40,7 @@ fn services_of_every_kind_with_pods_are_exchanged_and_given_back() {
 
 #[test]
 fn what_is_different_with_a_service_is_said_before_it_is_exchanged() {
-    let (cluster, laptop) = bed("caution");
+    let (cluster, laptop) = Laptop::with_cluster("caution");
     for (name, spec, said) in [
         ("headless", r#""clusterIP": "None""#, "service 'headless' is headless"),
         ("outside", KINDS[3].1, "service 'outside' has externalTrafficPolicy Local"),
@@ -56,7 +56,7 @@ fn what_is_different_with_a_service_is_said_before_it_is_exchanged() {
 
 #[test]
 fn from_outside_only_the_shadows_node_leads_here_when_nodes_keep_to_their_pods() {
-    let (cluster, laptop) = bed("outside");
+    let (cluster, laptop) = Laptop::with_cluster("outside");
     apply(&cluster, "outside", &format!(r#""selector": {{"app": "tomcat"}}, {}"#, KINDS[3].1));
     let service = cluster.object("service/outside").expect("the service");
     let port = service["spec"]["ports"][0]["nodePort"].as_u64().expect("a node port");
@@ -79,7 +79,7 @@ fn from_outside_only_the_shadows_node_leads_here_when_nodes_keep_to_their_pods()
 
 #[test]
 fn a_service_whose_nodes_keep_to_themselves_is_joined_by_hand() {
-    let (cluster, laptop) = bed("joined");
+    let (cluster, laptop) = Laptop::with_cluster("joined");
     apply(&cluster, "nodelocal", r#""selector": {"app": "tomcat"}, "internalTrafficPolicy": "Local""#);
     let line = ["mesh", "nodelocal", "--mode", "manual", "--expose", "8099:8080"];
     let _local = laptop.serve(8099, LOCAL);
@@ -99,7 +99,7 @@ fn a_service_whose_nodes_keep_to_themselves_is_joined_by_hand() {
 
 #[test]
 fn a_headless_service_is_meshed_too() {
-    let (cluster, laptop) = bed("headmesh");
+    let (cluster, laptop) = Laptop::with_cluster("headmesh");
     apply(&cluster, "headless", r#""selector": {"app": "tomcat"}, "clusterIP": "None""#);
     let _local = laptop.serve(8099, LOCAL);
     let line = ["mesh", "headless", "--expose", "8099:8080", "--versionMark", "mine"];
@@ -118,7 +118,7 @@ fn a_headless_service_is_meshed_too() {
 
 #[test]
 fn callers_of_a_sticky_service_stay_with_their_pod_while_it_is_meshed() {
-    let (cluster, laptop) = bed("sticky");
+    let (cluster, laptop) = Laptop::with_cluster("sticky");
     cluster.kubectl(&["scale", "deployment", "tomcat", "--replicas=3"]).expect("scale");
     cluster.wait_ready("tomcat");
     cluster.apply(
@@ -146,7 +146,7 @@ fn callers_of_a_sticky_service_stay_with_their_pod_while_it_is_meshed() {
 
 #[test]
 fn a_service_that_can_not_be_led_here_is_refused_with_the_way_that_works() {
-    let (cluster, laptop) = bed("unfit");
+    let (cluster, laptop) = Laptop::with_cluster("unfit");
     apply(&cluster, "alias", r#""type": "ExternalName", "externalName": "db.corp.example""#);
     apply(&cluster, "byhand", r#""clusterIP": "None""#);
     apply(&cluster, "nodelocal", r#""selector": {"app": "tomcat"}, "internalTrafficPolicy": "Local""#);
@@ -172,7 +172,7 @@ fn a_service_that_can_not_be_led_here_is_refused_with_the_way_that_works() {
 
 #[test]
 fn a_service_that_somebody_writes_again_is_named_with_the_rule_that_leaves_it_alone() {
-    let (cluster, laptop) = bed("gitops");
+    let (cluster, laptop) = Laptop::with_cluster("gitops");
     let owners = [
         ("argocd.argoproj.io/instance=shop", "Argo CD (application shop)", "jsonPointers: [/spec/selector]"),
         ("kustomize.toolkit.fluxcd.io/name=apps", "Flux (kustomization apps)", "reconcile=disabled"),
@@ -207,10 +207,4 @@ fn apply(cluster: &Cluster, name: &str, spec: &str) {
         r#"{{"apiVersion": "v1", "kind": "Service", "metadata": {{"name": "{name}"}},
             "spec": {{"ports": [{{"port": 8080, "targetPort": 8080}}], {spec}}}}}"#
     ));
-}
-
-fn bed(name: &str) -> (Cluster, Laptop) {
-    let cluster = Cluster::new(name);
-    let laptop = Laptop::lease(&cluster);
-    (cluster, laptop)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Cluster, DEMO, Kind, LOCAL, Laptop, Process, Running, Snapshot, skip, wait_until};
+use e2e::{Cluster, DEMO, LOCAL, Laptop, Process, Running, Snapshot, skip, wait_until};
 
 const URL: &str = "http://tomcat:8080";
 /// What a second laptop answers.
@@ -13,7 +13,7 @@ const NODES: u64 = 6;
 // covers: 3-16, 3-17, 3-19
 #[test]
 fn only_requests_with_the_mark_come_here_and_nothing_is_left() {
-    let (cluster, laptop) = bed("mesh");
+    let (cluster, laptop) = Laptop::with_cluster("mesh");
     let before = cluster.snapshot();
     let _local = laptop.serve(8080, LOCAL);
 
@@ -40,7 +40,7 @@ fn only_requests_with_the_mark_come_here_and_nothing_is_left() {
 
 #[test]
 fn with_the_proxy_protocol_the_local_program_is_told_that_the_router_calls() {
-    let (cluster, laptop) = bed("meshproxy");
+    let (cluster, laptop) = Laptop::with_cluster("meshproxy");
     let mut local = laptop.start(&["python3", "-uc", HEADER_TELLER]);
     local.wait_for("listens", 10);
     let flags = ["tomcat", "--expose", "8080", "--versionMark", "mine", "--proxyProtocol"];
@@ -71,7 +71,7 @@ while True:
 // covers: 2-3, 4-12, 1-23
 #[test]
 fn by_hand_the_shadow_is_one_more_pod_with_a_label() {
-    let (cluster, laptop) = bed("manual");
+    let (cluster, laptop) = Laptop::with_cluster("manual");
     let before = cluster.snapshot();
     let _local = laptop.serve(8080, LOCAL);
 
@@ -95,7 +95,7 @@ fn by_hand_the_shadow_is_one_more_pod_with_a_label() {
 // covers: 7-23, 3-18
 #[test]
 fn a_mark_may_have_a_key_and_any_value() {
-    let (cluster, laptop) = bed("marks");
+    let (cluster, laptop) = Laptop::with_cluster("marks");
     let _local = laptop.serve(8080, LOCAL);
     let meshed = |mark| mesh(&laptop, &["tomcat", "--expose", "8080", "--versionMark", mark]);
 
@@ -124,7 +124,7 @@ fn a_mark_may_have_a_key_and_any_value() {
 
 #[test]
 fn rules_tell_requests_apart_by_more_than_one_header() {
-    let (cluster, laptop) = bed("rules");
+    let (cluster, laptop) = Laptop::with_cluster("rules");
     let _local = laptop.serve(8080, LOCAL);
     let flags =
         ["mesh", "tomcat", "--expose", "8080", "--match", "header:x-team^=blue", "--match", "path:/mine"];
@@ -147,7 +147,7 @@ fn rules_tell_requests_apart_by_more_than_one_header() {
 
 #[test]
 fn what_is_not_http_goes_to_the_original_also_where_the_server_speaks_first() {
-    let (cluster, laptop) = bed("raw");
+    let (cluster, laptop) = Laptop::with_cluster("raw");
     let _local = laptop.serve(8080, LOCAL);
     let ports = "[{\"op\":\"add\",\"path\":\"/spec/ports\",\"value\":[\
         {\"name\":\"web\",\"port\":8080,\"targetPort\":8080},\
@@ -170,7 +170,7 @@ fn what_is_not_http_goes_to_the_original_also_where_the_server_speaks_first() {
 fn the_line_of_an_article_uses_its_images_for_shadow_and_router() {
     const SHADOW: &str = "10.3.87.5:8080/kt-connect-shadow:latest";
     const ROUTER: &str = "10.3.87.5:8080/kt-connect-router:v0.3.6";
-    let (cluster, laptop) = bed("images");
+    let (cluster, laptop) = Laptop::with_cluster("images");
     if !e2e::load_program_as("shadow", SHADOW) || !e2e::load_program_as("router", ROUTER) {
         return skip("images", "there are no programs for pods: run `make build`");
     }
@@ -206,8 +206,8 @@ fn the_line_of_an_article_uses_its_images_for_shadow_and_router() {
 // covers: 7-24
 #[test]
 fn several_users_mesh_one_service_and_the_last_puts_it_back() {
-    let (cluster, one) = bed("several");
-    let Some(two) = another_laptop("several", &cluster) else { return };
+    let (cluster, one) = Laptop::with_cluster("several");
+    let Some(two) = Laptop::lease_another("several", &cluster) else { return };
     let before = cluster.snapshot();
     let _local = one.serve(8080, LOCAL);
     let _other = two.serve(8080, OTHER);
@@ -238,7 +238,7 @@ fn several_users_mesh_one_service_and_the_last_puts_it_back() {
 // covers: 7-26
 #[test]
 fn a_service_that_is_applied_anew_is_meshed_again() {
-    let (cluster, laptop) = bed("anew");
+    let (cluster, laptop) = Laptop::with_cluster("anew");
     let _local = laptop.serve(8080, LOCAL);
     let mut mesh = mesh(&laptop, &["tomcat", "--expose", "8080", "--versionMark", "mine"]);
     wait_for_marked(&cluster, "VERSION: mine", LOCAL);
@@ -253,7 +253,7 @@ fn a_service_that_is_applied_anew_is_meshed_again() {
 
 #[test]
 fn a_router_that_is_deleted_is_made_anew() {
-    let (cluster, laptop) = bed("norouter");
+    let (cluster, laptop) = Laptop::with_cluster("norouter");
     let before = cluster.snapshot();
     let _local = laptop.serve(8080, LOCAL);
     let mut mesh = mesh(&laptop, &["tomcat", "--expose", "8080", "--versionMark", "mine"]);
@@ -268,7 +268,7 @@ fn a_router_that_is_deleted_is_made_anew() {
 
 #[test]
 fn after_a_kill_the_originals_answer_and_the_next_start_puts_the_service_back() {
-    let (cluster, laptop) = bed("meshdead");
+    let (cluster, laptop) = Laptop::with_cluster("meshdead");
     let before = cluster.snapshot();
     let local = laptop.serve(8080, LOCAL);
     let _mesh = mesh(&laptop, &["tomcat", "--expose", "8080", "--versionMark", "mine"]);
@@ -289,8 +289,8 @@ fn after_a_kill_the_originals_answer_and_the_next_start_puts_the_service_back() 
 
 #[test]
 fn somebody_who_recovers_the_service_ends_the_mesh() {
-    let (cluster, owner) = bed("meshrecover");
-    let Some(other) = another_laptop("meshrecover", &cluster) else { return };
+    let (cluster, owner) = Laptop::with_cluster("meshrecover");
+    let Some(other) = Laptop::lease_another("meshrecover", &cluster) else { return };
     let before = cluster.snapshot();
     let _local = owner.serve(8080, LOCAL);
     let mut mesh = mesh(&owner, &["tomcat", "--expose", "8080", "--versionMark", "mine"]);
@@ -306,8 +306,8 @@ fn somebody_who_recovers_the_service_ends_the_mesh() {
 // covers: 7-31
 #[test]
 fn a_mesh_whose_user_was_killed_is_recovered_by_somebody_else() {
-    let (cluster, owner) = bed("meshkilled");
-    let Some(other) = another_laptop("meshkilled", &cluster) else { return };
+    let (cluster, owner) = Laptop::with_cluster("meshkilled");
+    let Some(other) = Laptop::lease_another("meshkilled", &cluster) else { return };
     let before = cluster.snapshot();
     let _local = owner.serve(8080, LOCAL);
 
@@ -327,8 +327,8 @@ fn a_mesh_whose_user_was_killed_is_recovered_by_somebody_else() {
 
 #[test]
 fn a_laptop_that_others_took_for_dead_while_it_slept_meshes_again_when_it_wakes() {
-    let (cluster, sleeper) = bed("sleeper");
-    let Some(other) = another_laptop("sleeper", &cluster) else { return };
+    let (cluster, sleeper) = Laptop::with_cluster("sleeper");
+    let Some(other) = Laptop::lease_another("sleeper", &cluster) else { return };
     let before = cluster.snapshot();
     let _locals = [sleeper.serve(8080, LOCAL), other.serve(8080, LOCAL)];
     let mut slept = mesh(&sleeper, &["tomcat", "--expose", "8080", "--versionMark", "sleeper"]);
@@ -355,7 +355,7 @@ fn a_laptop_that_others_took_for_dead_while_it_slept_meshes_again_when_it_wakes(
 
 #[test]
 fn no_request_is_lost_when_users_join_and_leave() {
-    let (cluster, laptop) = bed("meshload");
+    let (cluster, laptop) = Laptop::with_cluster("meshload");
     let _local = laptop.serve(8080, LOCAL);
     let callers = ["node1", "node2"].map(|node| cluster.callers_on(node, URL));
     wait_until_they_hear(&callers, DEMO);
@@ -375,7 +375,7 @@ fn no_request_is_lost_when_users_join_and_leave() {
 
 #[test]
 fn what_was_mistyped_is_named_before_anything_is_done() {
-    let (_cluster, laptop) = bed("meshtypo");
+    let (_cluster, laptop) = Laptop::with_cluster("meshtypo");
     for (flags, said) in [
         (&["mesh"][..], "name of service to mesh is required"),
         (&["mesh", "tomcat"], "--expose is required"),
@@ -412,22 +412,6 @@ fn wait_until_they_hear(callers: &[Running], page: &str) {
 }
 
 /// A namespace, and a plain laptop whose user works in it.
-fn bed(name: &str) -> (Cluster, Laptop) {
-    let cluster = Cluster::new(name);
-    let laptop = Laptop::lease(&cluster);
-    (cluster, laptop)
-}
-
-/// A second one, of another kind: two tests that each hold a plain one and want a second plain
-/// one would wait for each other. `None` where the test bed has no such laptop.
-fn another_laptop(test: &str, cluster: &Cluster) -> Option<Laptop> {
-    let laptop = Laptop::lease_kind(cluster, Kind::Vpn);
-    if laptop.is_none() {
-        skip(test, "the test bed has no laptop of kind Vpn");
-    }
-    laptop
-}
-
 fn mesh(laptop: &Laptop, args: &[&str]) -> Running {
     let mut mesh = laptop.ktctl(&[&["mesh"], args].concat());
     mesh.wait_for("Now you can", 40);

@@ -18,7 +18,7 @@ const NODES: u64 = 6;
 
 #[test]
 fn an_older_client_joins_our_router_and_the_last_puts_the_service_back() {
-    let (cluster, laptop) = bed("oldjoin");
+    let (cluster, laptop) = Laptop::with_cluster("oldjoin");
     let old = Older::new(&cluster, &laptop);
     let before = cluster.snapshot();
     let _locals = [laptop.serve(8080, LOCAL), laptop.serve(8081, "second page")];
@@ -54,7 +54,7 @@ fn an_older_client_joins_our_router_and_the_last_puts_the_service_back() {
 
 #[test]
 fn a_living_mesh_says_so_when_an_older_client_puts_the_service_back() {
-    let (cluster, laptop) = bed("oldlast");
+    let (cluster, laptop) = Laptop::with_cluster("oldlast");
     let old = Older::new(&cluster, &laptop);
     let before = cluster.snapshot();
     let _local = laptop.serve(8080, LOCAL);
@@ -77,7 +77,7 @@ fn we_join_the_router_of_an_older_client_by_its_commands() {
     if !load_program_as("router", ROUTER_IMAGE) {
         return skip("older", "there are no programs for pods: run `make build`");
     }
-    let (cluster, laptop) = bed("oldrouter");
+    let (cluster, laptop) = Laptop::with_cluster("oldrouter");
     let old = Older::new(&cluster, &laptop);
     let before = cluster.snapshot();
     old.make_version();
@@ -119,7 +119,7 @@ fn without_the_right_to_execute_we_do_not_join_the_router_of_an_older_client() {
     if !load_program_as("router", ROUTER_IMAGE) {
         return skip("older", "there are no programs for pods: run `make build`");
     }
-    let (cluster, laptop) = bed("oldright");
+    let (cluster, laptop) = Laptop::with_cluster("oldright");
     let old = Older::new(&cluster, &laptop);
     old.make_version();
     old.make_mesh();
@@ -158,7 +158,7 @@ fn without_the_right_to_execute_we_do_not_join_the_router_of_an_older_client() {
 
 #[test]
 fn what_an_older_client_has_left_is_recovered() {
-    let (cluster, laptop) = bed("oldleft");
+    let (cluster, laptop) = Laptop::with_cluster("oldleft");
     let old = Older::new(&cluster, &laptop);
     let before = cluster.snapshot();
 
@@ -185,7 +185,7 @@ fn what_an_older_client_has_left_is_recovered() {
 /// back whose router or shadow it does not find by its name.
 #[test]
 fn the_heartbeat_of_each_object_of_ours_is_renewed() {
-    let (cluster, laptop) = bed("beats");
+    let (cluster, laptop) = Laptop::with_cluster("beats");
     cluster.kubectl(&["expose", "deployment", "tomcat", "--name", "shop", "--port", "8080"]).unwrap();
     let _local = laptop.serve(8080, LOCAL);
     let started = now();
@@ -414,12 +414,6 @@ fn get_these(cluster: &Cluster, wanted: &[(&str, &str)]) {
 }
 
 /// A namespace, and a plain laptop whose user works in it.
-fn bed(name: &str) -> (Cluster, Laptop) {
-    let cluster = Cluster::new(name);
-    let laptop = Laptop::lease(&cluster);
-    (cluster, laptop)
-}
-
 fn mesh(laptop: &Laptop, flags: &[&str]) -> Running {
     let mut mesh = laptop.ktctl(&[&["mesh", "tomcat"], flags].concat());
     mesh.wait_for("Now you can", 40);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, Kind, LOCAL, Laptop, Process, Running, Snapshot, skip, wait_until};
+use e2e::{Cluster, LOCAL, Laptop, Process, Running, Snapshot, skip, wait_until};
 
 const URL: &str = "http://mine:8080";
 const READY: &str = "Now you can access your local service in cluster by name 'mine'";
@@ -15,7 +15,7 @@ const NODES: u64 = 6;
 // covers: 3-21
 #[test]
 fn a_new_service_leads_to_the_laptop_and_every_way_to_end_it_leaves_no_trace() {
-    let (cluster, laptop) = bed("preview");
+    let (cluster, laptop) = Laptop::with_cluster("preview");
     let _local = laptop.serve(8080, LOCAL);
     let (on_laptop, in_cluster) = (laptop.snapshot(), cluster.snapshot());
 
@@ -39,8 +39,8 @@ fn a_new_service_leads_to_the_laptop_and_every_way_to_end_it_leaves_no_trace() {
 // covers: 4-13
 #[test]
 fn the_provide_of_an_article_is_answered_in_the_cluster_and_on_another_laptop() {
-    let (cluster, laptop) = bed("provide");
-    let Some(other) = another_laptop("provide", &cluster) else { return };
+    let (cluster, laptop) = Laptop::with_cluster("provide");
+    let Some(other) = Laptop::lease_another("provide", &cluster) else { return };
     let before = cluster.snapshot();
     let _local = laptop.serve(8080, LOCAL);
 
@@ -63,7 +63,7 @@ fn the_line_of_an_article_with_an_image_works_as_typed() {
     if !load_shadow_image() {
         return skip("preview image", "there is no archive of the shadow's image: run `make images`");
     }
-    let (cluster, laptop) = bed("previmg");
+    let (cluster, laptop) = Laptop::with_cluster("previmg");
     let before = cluster.snapshot();
     let _local = laptop.serve(8080, LOCAL);
     let namespace = format!("--namespace={}", cluster.namespace());
@@ -83,7 +83,7 @@ fn the_line_of_an_article_with_an_image_works_as_typed() {
 // covers: 7-27
 #[test]
 fn ports_may_differ_and_an_external_service_asks_for_a_load_balancer() {
-    let (cluster, laptop) = bed("external");
+    let (cluster, laptop) = Laptop::with_cluster("external");
     let before = cluster.snapshot();
     let _locals = [laptop.serve(8080, "page of 8080"), laptop.serve(9000, "page of 9000")];
 
@@ -105,7 +105,7 @@ fn ports_may_differ_and_an_external_service_asks_for_a_load_balancer() {
 
 #[test]
 fn udp_and_tcp_of_one_port_of_a_new_service_lead_to_the_laptop() {
-    let (cluster, laptop) = bed("prevudp");
+    let (cluster, laptop) = Laptop::with_cluster("prevudp");
     let before = cluster.snapshot();
     let _local = laptop.serve_lines(7001);
     let here = format!("{} ", laptop.name());
@@ -121,7 +121,7 @@ fn udp_and_tcp_of_one_port_of_a_new_service_lead_to_the_laptop() {
 
 #[test]
 fn what_can_not_be_previewed_is_refused_before_anything_is_made() {
-    let (cluster, laptop) = bed("refused");
+    let (cluster, laptop) = Laptop::with_cluster("refused");
     let (on_laptop, in_cluster) = (laptop.snapshot(), cluster.snapshot());
     let run = |line: &[&str]| laptop.ktctl(&[&["preview"], line].concat()).wait(15);
 
@@ -152,8 +152,8 @@ fn what_can_not_be_previewed_is_refused_before_anything_is_made() {
 
 #[test]
 fn the_second_preview_of_a_name_is_told_whose_it_is() {
-    let (cluster, first) = bed("second");
-    let Some(second) = another_laptop("second", &cluster) else { return };
+    let (cluster, first) = Laptop::with_cluster("second");
+    let Some(second) = Laptop::lease_another("second", &cluster) else { return };
     let _locals = [first.serve(8080, "page of the first"), second.serve(8080, "page of the second")];
     let _preview = preview(&first, &["--expose", "8080"]);
 
@@ -167,7 +167,7 @@ fn the_second_preview_of_a_name_is_told_whose_it_is() {
 
 #[test]
 fn a_deleted_shadow_is_replaced_behind_the_same_service() {
-    let (cluster, laptop) = bed("evicted");
+    let (cluster, laptop) = Laptop::with_cluster("evicted");
     let before = cluster.snapshot();
     let _local = laptop.serve(8080, LOCAL);
     let mut preview = preview(&laptop, &["--expose", "8080"]);
@@ -185,7 +185,7 @@ fn a_deleted_shadow_is_replaced_behind_the_same_service() {
 
 #[test]
 fn it_ends_when_somebody_deletes_the_service() {
-    let (cluster, laptop) = bed("unserved");
+    let (cluster, laptop) = Laptop::with_cluster("unserved");
     let (on_laptop, in_cluster) = (laptop.snapshot(), cluster.snapshot());
     let local = laptop.serve(8080, LOCAL);
     let mut preview = preview(&laptop, &["--expose", "8080"]);
@@ -202,8 +202,8 @@ fn it_ends_when_somebody_deletes_the_service() {
 
 #[test]
 fn after_a_kill_callers_are_reset_and_the_next_start_removes_exactly_its_things() {
-    let (cluster, laptop) = bed("prevkill");
-    let Some(other) = another_laptop("prevkill", &cluster) else { return };
+    let (cluster, laptop) = Laptop::with_cluster("prevkill");
+    let Some(other) = Laptop::lease_another("prevkill", &cluster) else { return };
     let _locals = [laptop.serve(8080, LOCAL), other.serve(8080, "page of the other")];
     let mut others = other.ktctl(&["preview", "others", "--expose", "8080"]);
     others.wait_for("by name 'others'", 30);
@@ -230,8 +230,8 @@ fn after_a_kill_callers_are_reset_and_the_next_start_removes_exactly_its_things(
 
 #[test]
 fn a_slow_download_is_finished_at_the_end() {
-    let (cluster, laptop) = bed("prevlast");
-    let Some(other) = another_laptop("prevlast", &cluster) else { return };
+    let (cluster, laptop) = Laptop::with_cluster("prevlast");
+    let Some(other) = Laptop::lease_another("prevlast", &cluster) else { return };
     let _local = laptop.serve(8080, LOCAL);
     let mut preview = preview(&laptop, &["--expose", "8080"]);
     let _connect = other.connect(&[]);
@@ -260,22 +260,6 @@ fn kind(object: &str) -> String {
 }
 
 /// A namespace, and a plain laptop whose user works in it.
-fn bed(name: &str) -> (Cluster, Laptop) {
-    let cluster = Cluster::new(name);
-    let laptop = Laptop::lease(&cluster);
-    (cluster, laptop)
-}
-
-/// A second one, of another kind: two tests that each hold a plain one and want a second plain
-/// one would wait for each other. `None` where the test bed has no such laptop.
-fn another_laptop(test: &str, cluster: &Cluster) -> Option<Laptop> {
-    let laptop = Laptop::lease_kind(cluster, Kind::Vpn);
-    if laptop.is_none() {
-        skip(test, "the test bed has no laptop of kind Vpn");
-    }
-    laptop
-}
-
 /// Imports what `make images` has packed on every node; `false` when it has not packed anything.
 fn load_shadow_image() -> bool {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout is above this crate");

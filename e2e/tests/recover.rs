@@ -1,6 +1,6 @@
 //! `recover`, and the sweep at the start of `connect`: what others have left is put right.
 
-use e2e::{Cluster, DEMO, Kind, LOCAL, Laptop, Snapshot, skip};
+use e2e::{DEMO, LOCAL, Laptop, Snapshot};
 
 const URL: &str = "http://tomcat:8080";
 /// How long the service may be without its right answer after `recover`, in seconds: who still waits
@@ -10,8 +10,8 @@ const AFTER_DEAD: u64 = 5;
 // covers: 7-31
 #[test]
 fn a_service_whose_exchange_was_killed_is_recovered_by_somebody_else() {
-    let (cluster, owner) = bed("dead");
-    let Some(other) = another_laptop("dead", &cluster) else { return };
+    let (cluster, owner) = Laptop::with_cluster("dead");
+    let Some(other) = Laptop::lease_another("dead", &cluster) else { return };
     let before = cluster.snapshot();
     let _local = owner.serve(8080, LOCAL);
     let mut exchange = owner.ktctl(&["exchange", "tomcat", "--expose", "8080"]);
@@ -36,8 +36,8 @@ fn a_service_whose_exchange_was_killed_is_recovered_by_somebody_else() {
 // covers: 7-31
 #[test]
 fn whatever_was_killed_the_service_has_its_pods_again_and_nothing_of_ours_is_left() {
-    let (cluster, owner) = bed("four");
-    let Some(other) = another_laptop("four", &cluster) else { return };
+    let (cluster, owner) = Laptop::with_cluster("four");
+    let Some(other) = Laptop::lease_another("four", &cluster) else { return };
     cluster.apply(include_str!("../../docs/rbac/exchange-scale.yaml"));
     let bind = ["create", "rolebinding", "scale", "--role=ktctl-exchange-scale", "--user=developer"];
     cluster.kubectl(&bind).expect("bind the role");
@@ -72,8 +72,8 @@ fn whatever_was_killed_the_service_has_its_pods_again_and_nothing_of_ours_is_lef
 
 #[test]
 fn a_living_exchange_ends_when_somebody_else_recovers_the_service() {
-    let (cluster, owner) = bed("living");
-    let Some(other) = another_laptop("living", &cluster) else { return };
+    let (cluster, owner) = Laptop::with_cluster("living");
+    let Some(other) = Laptop::lease_another("living", &cluster) else { return };
     let before = cluster.snapshot();
     let _local = owner.serve(8080, LOCAL);
     let mut exchange = owner.ktctl(&["exchange", "tomcat", "--expose", "8080"]);
@@ -90,7 +90,7 @@ fn a_living_exchange_ends_when_somebody_else_recovers_the_service() {
 
 #[test]
 fn a_service_to_which_nothing_was_done_stays_as_it_is() {
-    let (cluster, laptop) = bed("nothing");
+    let (cluster, laptop) = Laptop::with_cluster("nothing");
     let before = cluster.snapshot();
 
     let recover = laptop.ktctl(&["recover", "tomcat"]).wait(10);
@@ -108,7 +108,7 @@ fn a_service_to_which_nothing_was_done_stays_as_it_is() {
 // covers: 7-6
 #[test]
 fn a_shadow_whose_heartbeat_is_old_is_swept_unless_told_not_to() {
-    let (cluster, laptop) = bed("sweep");
+    let (cluster, laptop) = Laptop::with_cluster("sweep");
     let mut dead = laptop.ktctl(&["connect", "--disableTunDevice"]);
     dead.wait_for("Socks proxy established", 20);
     let stale = cluster
@@ -140,21 +140,4 @@ fn a_shadow_whose_heartbeat_is_old_is_swept_unless_told_not_to() {
 fn now() -> u64 {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
     since.expect("the clock is right").as_secs()
-}
-
-/// A namespace, and a plain laptop whose user works in it.
-fn bed(name: &str) -> (Cluster, Laptop) {
-    let cluster = Cluster::new(name);
-    let laptop = Laptop::lease(&cluster);
-    (cluster, laptop)
-}
-
-/// A second one, of another kind: two tests that each hold a plain one and want a second plain
-/// one would wait for each other. `None` where the test bed has no such laptop.
-fn another_laptop(test: &str, cluster: &Cluster) -> Option<Laptop> {
-    let laptop = Laptop::lease_kind(cluster, Kind::Vpn);
-    if laptop.is_none() {
-        skip(test, "the test bed has no laptop of kind Vpn");
-    }
-    laptop
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, DEMO, Kind, LOCAL, Laptop, Process, Running, Snapshot, skip, wait_until};
+use e2e::{Cluster, DEMO, LOCAL, Laptop, Process, Running, Snapshot, wait_until};
 
 const URL: &str = "http://tomcat:8080";
 const READY: &str = "Now all request to deployment 'tomcat' will be redirected to local";
@@ -87,7 +87,7 @@ fn the_wait_for_the_pods_has_an_end_of_its_own() {
 #[test]
 fn a_second_exchange_and_a_deployment_without_pods_are_refused() {
     let (cluster, first) = bed("scaletwo");
-    let Some(second) = another_laptop("scaletwo", &cluster) else { return };
+    let Some(second) = Laptop::lease_another("scaletwo", &cluster) else { return };
     let line = ["exchange", "tomcat", "--mode", "scale", "--expose", "8080", "--skipPortChecking"];
     let mut exchange = exchange(&first, &["tomcat", "--expose", "8080", "--skipPortChecking"]);
 
@@ -317,7 +317,7 @@ fn after_a_kill_the_next_start_on_this_laptop_gives_the_pods_back() {
 #[test]
 fn after_a_kill_somebody_else_recovers_the_service() {
     let (cluster, owner) = bed("scalerec");
-    let Some(other) = another_laptop("scalerec", &cluster) else { return };
+    let Some(other) = Laptop::lease_another("scalerec", &cluster) else { return };
     let _local = owner.serve(8080, LOCAL);
     let _exchange = exchange(&owner, &["tomcat", "--expose", "8080"]);
     kill(&owner);
@@ -348,7 +348,7 @@ fn a_shadow_that_is_lost_is_replaced_by_another_one() {
 #[test]
 fn a_living_exchange_ends_when_somebody_else_recovers_the_service() {
     let (cluster, owner) = bed("scaleliving");
-    let Some(other) = another_laptop("scaleliving", &cluster) else { return };
+    let Some(other) = Laptop::lease_another("scaleliving", &cluster) else { return };
     let _local = owner.serve(8080, LOCAL);
     let mut exchange = exchange(&owner, &["tomcat", "--expose", "8080"]);
 
@@ -449,14 +449,4 @@ fn bed(name: &str) -> (Cluster, Laptop) {
     cluster.kubectl(&bind).expect("bind the role");
     let laptop = Laptop::lease(&cluster);
     (cluster, laptop)
-}
-
-/// A second one, of another kind: two tests that each hold a plain one and want a second plain
-/// one would wait for each other. `None` where the test bed has no such laptop.
-fn another_laptop(test: &str, cluster: &Cluster) -> Option<Laptop> {
-    let laptop = Laptop::lease_kind(cluster, Kind::Vpn);
-    if laptop.is_none() {
-        skip(test, "the test bed has no laptop of kind Vpn");
-    }
-    laptop
 }
