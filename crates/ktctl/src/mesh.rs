@@ -4,6 +4,7 @@
 //! manual the shadow is one more pod of the service, for rules that somebody else makes.
 
 pub(crate) mod dead;
+mod keep;
 pub(crate) mod manual;
 mod mark;
 mod older;
@@ -11,37 +12,31 @@ pub(crate) mod router;
 
 pub(crate) use manual::Joined;
 
-use std::time::Duration;
-
 use kt_cluster::heartbeat::{Kind, ObjectRef};
 use kt_cluster::leftovers::SETTLE;
 use kt_cluster::marks::Role;
 use kt_cluster::mesh::{MeshWanted, Router};
-use kt_cluster::redirect::{GuardEnd, GuardEvent, Lock, Owner, Redirected};
-use kt_cluster::shadow::{Shadow, ShadowWanted};
+use kt_cluster::redirect::{Lock, Owner, Redirected};
+use kt_cluster::shadow::ShadowWanted;
 use kt_cluster::target::{Exposed, Target, TargetName, Way, shadow_ports};
 use kt_cluster::{Cluster, names};
 use kt_host::home::{host_name, user_name};
 use kt_host::private_file::PrivateFile;
 use kt_host::shutdown::Triggers;
 use kt_wire::rules::{MatchRule, Route};
-use kt_wire::{IncomingQueue, Link};
-use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{info, warn};
+use tokio::time::{Instant, sleep_until};
+use tracing::info;
 
 use crate::cli::{Global, Mesh, Ports};
 use crate::failure::Usage;
 use crate::inbound::{self, Inbound};
+use crate::mesh::keep::{Replaced, Watched};
 use crate::mesh::mark::Mark;
 use crate::mesh::router::Joining;
 use crate::run::{Journal, Journals, Run, Status};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
 use crate::{cleanup, env_file, heartbeat, leftovers, report};
-
-/// The pause before the router is made anew, and before another try. Who recovers a service removes
-/// the router first and puts the service back a second later.
-const AGAIN: Duration = Duration::from_millis(2500);
 
 /// What a command line means.
 pub(crate) struct Asked<'a> {
@@ -253,105 +248,6 @@ fn beaten(own: ObjectRef, redirected: &Redirected, router: &Router) -> Vec<Objec
     objects.extend(router.objects());
     objects.push(own);
     objects
-}
-
-/// What happens when the shadow is gone: the Service of this version leads to the new one. A laptop
-/// that slept for long finds that others have taken the version for dead; then it joins again.
-struct Replaced {
-    cluster: Cluster,
-    inbound: Inbound,
-    wanted: MeshWanted,
-    joining: Joining,
-}
-
-impl shadow::Successor for Replaced {
-    async fn is_wanted(&self) -> anyhow::Result<()> {
-        Ok(())
-    }
-
-    async fn has_come(&self, _: Shadow, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
-        self.inbound.serve(&link, incoming).await?;
-        let MeshWanted { service, name, .. } = &self.wanted;
-        if self.cluster.is_version_alive(name).await? {
-            return Ok(());
-        }
-        match self.cluster.make_version(&self.wanted).await {
-            Err(kt_cluster::mesh::Error::Api { source, .. }) if source.exists() => {}
-            result => result?,
-        }
-        if self.cluster.router_if_any(service).await?.is_some() {
-            router::join(&self.cluster, service, &self.joining).await?;
-        } // else the guard makes one and joins it, or ends the run
-        sleep(SETTLE).await; // each node learns of the version's Service by itself
-        info!("version {name} of service {service} was taken for dead, it is back");
-        Ok(())
-    }
-}
-
-/// What is watched over while the service is meshed.
-struct Watched {
-    cluster: Cluster,
-    global: Global,
-    image: Option<String>,
-    target: Target,
-    redirected: Redirected,
-    joining: Joining,
-}
-
-impl Watched {
-    /// Keeps the service at the router, and this run in it, until somebody has put the service back.
-    async fn keep(self, mut router: Router) -> anyhow::Result<()> {
-        let service = &self.redirected.service;
-        let said = |event| say(service, event);
-        loop {
-            match self.cluster.guard(&self.redirected, &router.name, &said).await {
-                end @ GuardEnd::TakenOver { .. } => anyhow::bail!("{end}"),
-                GuardEnd::ShadowGone => {}
-            }
-            router = loop {
-                sleep(AGAIN).await;
-                if self.cluster.is_redirected(&self.redirected).await.is_ok_and(|is_ours| !is_ours) {
-                    anyhow::bail!(
-                        "somebody else has put service '{service}' back, nothing is meshed any more"
-                    );
-                }
-                match self.stand_again().await {
-                    Ok(router) => break router,
-                    Err(error) => warn!("the router of service {service} is gone: {error:#}"),
-                }
-            };
-            info!("the router of service {service} was made anew");
-        }
-    }
-
-    /// Makes the router anew, unless another user was faster, and joins it.
-    async fn stand_again(&self) -> anyhow::Result<Router> {
-        let (cluster, service) = (&self.cluster, &self.redirected.service);
-        let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
-        let lock = cluster.lock(service, &owner, &|wait| info!("{wait}")).await?;
-        let mark = Some(&self.redirected.ours);
-        let made = router::ensure(cluster, &self.global, self.image.as_deref(), &self.target, mark).await;
-        let joined = match made {
-            Ok(_) => router::join(cluster, service, &self.joining).await,
-            Err(error) => Err(error),
-        };
-        cluster.unlock(&lock).await?;
-        joined
-    }
-}
-
-fn say(service: &str, event: GuardEvent) {
-    match event {
-        GuardEvent::Reapplied { after } => {
-            let secs = after.as_secs().max(1);
-            warn!("service {service} was applied anew, it is meshed again in {secs} s");
-        }
-        GuardEvent::RedirectedAgain => info!("service {service} is meshed again"),
-        GuardEvent::ServiceDeleted => {
-            warn!("service {service} was deleted; when it returns it is meshed again");
-        }
-        GuardEvent::Trouble(why) => warn!("service {service} can not be watched: {why}"),
-    }
 }
 
 /// The route first; then the last callers, then the version's Service and its shadow. Tells whether
