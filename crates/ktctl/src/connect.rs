@@ -64,11 +64,7 @@ pub(crate) async fn run(
     let laptop = helper.map(|helper| Arc::new(Mutex::new(helper)));
     let mut made = Made::default();
     let (tasks, journals) = (run.tasks.clone(), run.journals());
-    let started = run.unless_ended(start(global, ask, laptop.clone(), &mut made, &tasks, &journals)).await;
-    let end = match started {
-        Ok(()) => run.ended().await,
-        Err(end) => end,
-    };
+    let end = run.until_ended(start(global, ask, laptop.clone(), &mut made, &tasks, &journals)).await;
     let outcome = end.say();
     let is_undone = undo(&mut run, laptop, made).await;
     outcome.and(cleanup::outcome(is_undone).map_err(Into::into))

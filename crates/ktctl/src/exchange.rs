@@ -88,11 +88,7 @@ pub(crate) async fn run(global: &Global, ask: &Exchange, triggers: Triggers) -> 
     let mut run = Run::begin("exchange", triggers)?;
     let mut made = Made::default();
     let (tasks, journals) = (run.tasks.clone(), run.journals());
-    let started = run.unless_ended(start(global, ask, &mut made, &tasks, &journals)).await;
-    let end = match started {
-        Ok(()) => run.ended().await,
-        Err(end) => end,
-    };
+    let end = run.until_ended(start(global, ask, &mut made, &tasks, &journals)).await;
     let outcome = end.say();
     let is_undone = undo(&mut run, made).await;
     outcome.and(cleanup::outcome(is_undone).map_err(Into::into))

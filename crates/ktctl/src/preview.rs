@@ -79,11 +79,7 @@ async fn run_in(form: Form, global: &Global, ask: &Preview, triggers: Triggers) 
     let mut run = Run::begin("preview", triggers)?;
     let mut made = Made::default();
     let (tasks, journals) = (run.tasks.clone(), run.journals());
-    let started = run.unless_ended(start(form, global, ask, &mut made, &tasks, &journals)).await;
-    let end = match started {
-        Ok(()) => run.ended().await,
-        Err(end) => end,
-    };
+    let end = run.until_ended(start(form, global, ask, &mut made, &tasks, &journals)).await;
     let outcome = end.say();
     let is_undone = undo(&mut run, made).await;
     outcome.and(cleanup::outcome(is_undone).map_err(Into::into))

@@ -52,7 +52,7 @@ impl Run {
     }
 
     /// Waits until something ends the run. Cancel safe.
-    pub(crate) async fn ended(&mut self) -> End {
+    async fn ended(&mut self) -> End {
         tokio::select! {
             trigger = self.triggers.wait_for_trigger() => End::Signal(trigger),
             () = self.pid_file.wait_until_removed() => End::PidFileRemoved,
@@ -60,14 +60,16 @@ impl Run {
         }
     }
 
-    /// Does something for as long as nothing ends the run.
-    pub(crate) async fn unless_ended<T>(
-        &mut self,
-        deed: impl Future<Output = anyhow::Result<T>>,
-    ) -> Result<T, End> {
-        tokio::select! {
-            done = deed => done.map_err(End::Failed),
-            end = self.ended() => Err(end),
+    /// Starts what the run is for, and then waits until something ends it; that may come first. Cancel
+    /// safety: as that of `start`.
+    pub(crate) async fn until_ended(&mut self, start: impl Future<Output = anyhow::Result<()>>) -> End {
+        let started = tokio::select! {
+            started = start => started,
+            end = self.ended() => return end,
+        };
+        match started {
+            Ok(()) => self.ended().await,
+            Err(error) => End::Failed(error),
         }
     }
 
