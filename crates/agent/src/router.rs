@@ -13,6 +13,7 @@ mod http;
 mod http2;
 mod ports;
 mod raw;
+mod rehearsal;
 mod rules;
 mod sniff;
 mod start;
@@ -24,6 +25,7 @@ mod upstream;
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,7 +35,7 @@ use kt_wire::link::Links;
 use kt_wire::rules::RuleSet;
 use kt_wire::{Incoming, Link, Open, Reason, Settings};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
@@ -61,6 +63,8 @@ struct Router {
     ending: watch::Sender<bool>,
     /// Callers who are connected.
     callers: Rc<Cell<usize>>,
+    /// Told of each caller's address.
+    arrived: broadcast::Sender<IpAddr>,
     /// For those who have read something.
     buffers: Rc<Buffers>,
 }
@@ -106,6 +110,7 @@ impl Router {
             changed: watch::Sender::default(),
             ending: watch::Sender::default(),
             callers: Rc::default(),
+            arrived: broadcast::Sender::new(rehearsal::REMEMBERED),
             buffers: Rc::default(),
         })
     }
@@ -148,8 +153,9 @@ impl Serves for Router {
     }
 
     async fn serve_stream(self: Rc<Router>, _: Link, asked: Incoming) {
-        match asked.what {
+        match asked.what.clone() {
             Open::Rules => rules::take(&self, asked).await,
+            Open::Rehearse { caller, route } => rehearsal::serve(&self, caller, &route, asked).await,
             Open::Info => info::tell(&self.resolver, asked).await,
             _ => asked.refuse(&Reason::Unsupported.into()),
         }

@@ -81,7 +81,9 @@ impl Serves for Shadow {
             Open::Names => names::serve(&self.resolver, asked).await,
             Open::Info => info::tell(&self.resolver, asked).await,
             Open::Listen { .. } => self.ports.listen(&self.resolver, link, asked).await,
-            Open::Arrived { .. } | Open::Rules => asked.refuse(&Reason::Unsupported.into()),
+            Open::Arrived { .. } | Open::Rehearse { .. } | Open::Rules => {
+                asked.refuse(&Reason::Unsupported.into());
+            }
         }
     }
 }

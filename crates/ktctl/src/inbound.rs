@@ -18,8 +18,8 @@ use crate::inbound::deliver::{Delivery, Drain};
 use crate::tasks::Tasks;
 
 /// How often and how long it is tried whether callers come.
-const CALL_EVERY: Duration = Duration::from_millis(150);
-const CALL_FOR: Duration = Duration::from_millis(2500);
+pub(crate) const CALL_EVERY: Duration = Duration::from_millis(150);
+pub(crate) const CALL_FOR: Duration = Duration::from_millis(2500);
 /// How long requests under way may take at the end.
 const DRAIN: Duration = Duration::from_secs(10);
 

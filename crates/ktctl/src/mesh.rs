@@ -8,12 +8,12 @@ mod keep;
 pub(crate) mod manual;
 mod mark;
 mod older;
+mod rehearsal;
 pub(crate) mod router;
 
 pub(crate) use manual::Joined;
 
 use kt_cluster::heartbeat::{Kind, ObjectRef};
-use kt_cluster::leftovers::SETTLE;
 use kt_cluster::marks::Role;
 use kt_cluster::mesh::{MeshWanted, Router};
 use kt_cluster::redirect::{Lock, Owner, Redirected};
@@ -24,7 +24,6 @@ use kt_host::home::{host_name, user_name};
 use kt_host::private_file::PrivateFile;
 use kt_host::shutdown::Triggers;
 use kt_wire::rules::{MatchRule, Route};
-use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use crate::cli::{Global, Mesh, Ports};
@@ -32,6 +31,7 @@ use crate::failure::Usage;
 use crate::inbound::{self, Inbound};
 use crate::mesh::keep::{Replaced, Watched};
 use crate::mesh::mark::Mark;
+use crate::mesh::rehearsal::Rehearsal;
 use crate::mesh::router::Joining;
 use crate::run::{Journal, Journals, Run, Status};
 use crate::shadow::{self, Keeper};
@@ -188,8 +188,16 @@ async fn start(
     cluster.make_version(&wanted).await?;
     info!("Service {version} created");
     let redirected = cluster.lead_to_router(&service, &present.mark).await?;
-    let settled = Instant::now() + SETTLE; // each node learns of the switch by itself
-    let present = router::join(&cluster, &service, &joining).await?;
+    let rehearsal = Rehearsal {
+        uplink: &link,
+        caller: shadow.address.as_deref(),
+        service: &service,
+        port: target.called_port(&exposed),
+        route: &version,
+    };
+    let (joined, ()) =
+        tokio::join!(router::join(&cluster, &service, &joining), rehearsal.wait(&cluster, &present));
+    let present = joined?;
     if let Some(lock) = made.lock.take() {
         cluster.unlock(&lock).await?;
         journal.forget_service_lock();
@@ -204,7 +212,6 @@ async fn start(
     made.guards.start("guard", watched.keep(present));
     let guards = made.guards.clone();
     tasks.start("mesh", async move { Err::<(), _>(guards.why_failed().await) });
-    sleep_until(settled).await;
     report::ready(&[&ready_text(ask, &asked.mark)]);
     Ok(())
 }

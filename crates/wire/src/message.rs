@@ -70,6 +70,14 @@ pub enum Open {
     /// Laptop to cluster: the laptop writes a rule set for the router as JSON and finishes; the
     /// router answers with the generation that it uses now.
     Rules,
+    /// Laptop to cluster: accepted by a router once a connection from the caller has arrived at it and
+    /// it has itself reached the route.
+    Rehearse {
+        /// The address from which somebody calls.
+        caller: IpAddr,
+        /// The route's name.
+        route: String,
+    },
 }
 
 /// Why a stream was refused or has ended early.
@@ -238,6 +246,11 @@ impl Open {
                 put_target(&mut out, &Target::Address(*peer));
             }
             Open::Rules => out.put_u8(7),
+            Open::Rehearse { caller, route } => {
+                out.put_u8(8);
+                put_target(&mut out, &Target::Address(SocketAddr::new(*caller, 0)));
+                put_text(&mut out, route);
+            }
         }
         out.freeze()
     }
@@ -276,6 +289,10 @@ fn decode_open(kind: u8, mut rest: &[u8]) -> Option<Open> {
             }
         }
         7 => Open::Rules,
+        8 => match get_target(rest)? {
+            Target::Address(caller) => Open::Rehearse { caller: caller.ip(), route: get_text(rest)? },
+            Target::Name(..) => return None,
+        },
         _ => return None,
     })
 }
@@ -294,11 +311,23 @@ fn put_target(out: &mut BytesMut, target: &Target) {
         }
         Target::Name(name, port) => {
             out.put_u8(0);
-            out.put_u16(name.len() as u16);
-            out.put_slice(&name.as_bytes()[..name.len() as u16 as usize]);
+            put_text(out, name);
             out.put_u16(*port);
         }
     }
+}
+
+fn put_text(out: &mut BytesMut, text: &str) {
+    let length = text.len() as u16;
+    out.put_u16(length);
+    out.put_slice(&text.as_bytes()[..length.into()]);
+}
+
+fn get_text(from: &mut &[u8]) -> Option<String> {
+    let length = from.try_get_u16().ok()?.into();
+    let text = std::str::from_utf8(from.get(..length)?).ok()?.to_owned();
+    from.advance(length);
+    Some(text)
 }
 
 fn get_target(from: &mut &[u8]) -> Option<Target> {
@@ -306,10 +335,7 @@ fn get_target(from: &mut &[u8]) -> Option<Target> {
         4 => IpAddr::V4(Ipv4Addr::from_bits(from.try_get_u32().ok()?)),
         6 => IpAddr::V6(Ipv6Addr::from_bits(from.try_get_u128().ok()?)),
         0 => {
-            let length = from.try_get_u16().ok()? as usize;
-            let name = std::str::from_utf8(from.get(..length)?).ok()?.to_owned();
-            from.advance(length);
-            return Some(Target::Name(name, from.try_get_u16().ok()?));
+            return Some(Target::Name(get_text(from)?, from.try_get_u16().ok()?));
         }
         _ => return None,
     };
@@ -348,6 +374,10 @@ mod tests {
                 peer: "10.244.1.7:4711".parse().expect("address"),
             },
             Open::Rules,
+            Open::Rehearse {
+                caller: "10.244.1.9".parse().expect("address"),
+                route: "tomcat-kt-mesh-ann".into(),
+            },
         ]
     }
 

@@ -67,7 +67,10 @@ fn start(port: &Port, router: &Rc<Router>) -> io::Result<Serving> {
 async fn accept(listener: TcpListener, listen: u16, router: Rc<Router>) {
     loop {
         match listener.accept().await {
-            Ok((socket, peer)) => drop(spawn_local(caller::serve(router.clone(), listen, socket, peer))),
+            Ok((socket, peer)) => {
+                let _ = router.arrived.send(peer.ip().to_canonical()); // hardly ever anybody waits for it
+                spawn_local(caller::serve(router.clone(), listen, socket, peer));
+            }
             Err(error) => pause_after(&error).await,
         }
     }

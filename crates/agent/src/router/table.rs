@@ -101,6 +101,14 @@ impl Table {
         self.upstreams().for_each(|upstream| upstream.drop_idle());
     }
 
+    /// A route by its name, at a TCP port.
+    pub(super) fn route(&self, name: &str) -> Option<Rc<Upstream>> {
+        let tcp = self.ports.iter().filter(|entry| entry.port.protocol == Protocol::Tcp);
+        let mut routes =
+            tcp.flat_map(|entry| entry.routes.iter().map(|(_, route)| (route, entry.port.service)));
+        routes.find(|(route, port)| route.is(name, *port)).map(|(route, _)| route.clone())
+    }
+
     /// The original of a TCP port.
     pub(super) fn original(&self, listen: u16) -> Option<Rc<Upstream>> {
         Some(self.port(listen)?.original.clone())

@@ -92,6 +92,11 @@ impl Upstream {
         dialled
     }
 
+    /// Whether it takes a connection at the moment.
+    pub(super) async fn is_there(&self) -> bool {
+        self.connect().await.is_ok()
+    }
+
     /// Said once, until it is there again.
     fn note_gone(&self, why: &Refused) {
         self.addresses.take();

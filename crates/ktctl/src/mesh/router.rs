@@ -26,7 +26,7 @@ use crate::shadow;
 use crate::uplink;
 
 /// Where the router waits for links.
-const PORT: u16 = 17617;
+pub(super) const PORT: u16 = 17617;
 /// How often a change is tried again when others change the same.
 pub(super) const ROUNDS: usize = 10;
 /// How long the router may take to tell that it has changed.

@@ -6,6 +6,7 @@ use kt_wire::{Carrier, Dialer, Link, Open, Reason, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
 use super::bed::*;
 use super::http1::read_until;
@@ -128,6 +129,45 @@ async fn a_laptop_tells_rules_over_its_link_and_learns_which_are_in_use() {
         assert!(why.starts_with("reading the rule set"), "{why}");
         let refused = link.open(&Open::Names).await.expect_err("refused");
         assert_eq!(refused.reason, Reason::Unsupported);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rehearsal_is_over_when_the_caller_has_come_and_the_route_is_there() {
+    with_bed(async |bed| {
+        let link = link_to(&bed).await;
+        bed.use_routes(1, &[(ANN, "path:/")]).await;
+        let wanted = Open::Rehearse { caller: [127, 0, 0, 1].into(), route: ANN.to_string() };
+        let mut rehearsal = Box::pin(link.open(&wanted));
+        let mut is_over = async || timeout(Duration::from_millis(300), &mut rehearsal).await.is_ok();
+
+        assert!(!is_over().await);
+        bed.start_http1(ANN).await;
+        assert!(!is_over().await, "nobody has called");
+        drop(bed.call().await);
+        assert!(is_over().await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rehearsal_waits_for_its_own_route_and_its_own_caller() {
+    with_bed(async |bed| {
+        let link = link_to(&bed).await;
+        bed.use_routes(1, &[(ANN, "path:/")]).await;
+        bed.start_http1(ANN).await;
+        for (caller, route) in [(BOB, ANN), ([127, 0, 0, 1].into(), BOB)] {
+            let wanted = Open::Rehearse { caller: caller.into(), route: route.to_string() };
+            let rehearsal = timeout(Duration::from_millis(300), link.open(&wanted));
+
+            let (ended, _) = tokio::join!(rehearsal, async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                bed.call().await
+            });
+
+            assert!(ended.is_err(), "{wanted:?}");
+        }
     })
     .await;
 }
