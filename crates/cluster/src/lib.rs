@@ -42,6 +42,7 @@ pub mod overview;
 pub mod preview;
 pub mod ranges;
 pub mod redirect;
+pub mod rights;
 pub mod scale;
 pub mod settings;
 pub mod shadow;

@@ -15,6 +15,7 @@ mod wanted;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
@@ -100,6 +101,8 @@ pub enum Progress {
         pod: String,
         /// In Kubernetes' words; empty when there are none yet.
         what: String,
+        /// For how long it has been waited for.
+        since: Duration,
     },
     /// The program runs.
     Ready {
@@ -119,10 +122,14 @@ impl fmt::Display for Progress {
                 write!(f, "Creating shadow deployment {deployment} in namespace {namespace}")
             }
             Progress::Adjusted(adjustment) => adjustment.fmt(f),
-            Progress::Waiting { pod, what } if what.is_empty() => {
-                write!(f, "Waiting for pod {pod} ...")
+            Progress::Waiting { pod, what, since } => {
+                write!(f, "Waiting for pod {pod}")?;
+                if since.as_secs() > 0 {
+                    write!(f, " for {} s", since.as_secs())?;
+                }
+                f.write_str(" ...")?;
+                if what.is_empty() { Ok(()) } else { write!(f, " ({what})") }
             }
-            Progress::Waiting { pod, what } => write!(f, "Waiting for pod {pod} ... ({what})"),
             Progress::Ready { pod } => write!(f, "Pod {pod} is ready"),
         }
     }

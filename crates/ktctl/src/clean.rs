@@ -44,7 +44,7 @@ pub(crate) async fn run(
 async fn clean(global: &Global, ask: &Clean, helper: Option<Helper>) -> anyhow::Result<()> {
     let on_laptop = ask.dry_run || local::clean(helper, ask.local_only).await;
     let in_cluster = ask.local_only || clean_cluster(global, ask).await?;
-    Ok(cleanup::outcome(on_laptop && in_cluster)?)
+    if on_laptop && in_cluster { Ok(()) } else { Err(cleanup::Incomplete.into()) }
 }
 
 /// Tells whether all that was to be done is done.

@@ -18,9 +18,18 @@ const WITHIN: Duration = Duration::from_secs(10);
 #[error("not everything could be undone, as said above")]
 pub(crate) struct Incomplete;
 
+/// The user ended the clean-up.
+#[derive(Debug, thiserror::Error)]
+#[error("the clean-up was given up, what remains is said above")]
+pub(crate) struct GivenUp;
+
 /// How a run ends whose clean-up is complete or not.
-pub(crate) fn outcome(is_complete: bool) -> Result<(), Incomplete> {
-    if is_complete { Ok(()) } else { Err(Incomplete) }
+pub(crate) fn outcome(run: &Run, is_complete: bool) -> anyhow::Result<()> {
+    match is_complete {
+        true => Ok(()),
+        false if run.is_given_up => Err(GivenUp.into()),
+        false => Err(Incomplete.into()),
+    }
 }
 
 /// Says what became of the laptop's side. Returns whether everything is undone.
@@ -59,7 +68,10 @@ pub(crate) async fn in_cluster(
             Ok(result) => result,
             Err(_) => Err(anyhow::anyhow!("the API server did not answer within {} s", WITHIN.as_secs())),
         },
-        () = run.impatience() => Err(anyhow::anyhow!("interrupted")),
+        () = run.impatience() => {
+            run.is_given_up = true;
+            Err(anyhow::anyhow!("interrupted"))
+        }
     };
     let Err(error) = result else { return true };
     warn!("Cleaning up in the cluster is not complete: {error:#}");

@@ -89,6 +89,9 @@ pub(crate) struct Global {
     /// CPU and memory of helper pods, e.g. 0.5c,512m
     #[arg(long, global = true, value_name = "QUOTA")]
     pub(crate) pod_quota: Option<String>,
+    /// Address family of the cluster, 4 or 6; no effect, as it is found out and both may be there
+    #[arg(long, global = true, hide = true, value_name = "FAMILY", value_parser = ["4", "6"])]
+    ip_version: Option<String>,
     /// Reserved, no effect
     #[arg(long, global = true, hide = true)]
     as_worker: bool,
@@ -157,6 +160,15 @@ pub(crate) struct Connect {
     /// The longest time in seconds for which an answer of the DNS is remembered
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) dns_cache_ttl: u32,
+    /// More suffixes of names that the cluster is asked for, too, e.g. corp.example
+    #[arg(long, value_name = "DOMAIN,...", value_delimiter = ',')]
+    pub(crate) include_domains: Vec<String>,
+    /// No effect: the name server is the device's other end, it needs no port of this laptop
+    #[arg(long, hide = true, value_name = "PORT")]
+    dns_port: Option<u16>,
+    /// Nothing is expected here; it is taken to be named
+    #[arg(hide = true, num_args = 0..)]
+    pub(crate) surplus: Vec<String>,
 }
 
 /// `ktctl exchange`

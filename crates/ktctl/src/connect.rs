@@ -24,7 +24,7 @@ use crate::run::{Journal, Journals, Run};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
 use crate::uplink::{self, Uplink};
-use crate::{cleanup, heartbeat, leftovers, report};
+use crate::{cleanup, heartbeat, leftovers, losses, report};
 
 /// The root helper, shared by those who change the laptop during a run.
 pub(crate) type Laptop = Arc<Mutex<Helper>>;
@@ -42,6 +42,9 @@ struct Made {
 
 /// Checks what can be checked before anything is touched.
 pub(crate) fn check(ask: &Connect) -> Result<(), Usage> {
+    if !ask.surplus.is_empty() {
+        return Err(Usage(format!("too many options specified ({})", ask.surplus.join(","))));
+    }
     if ask.mode != "tun2socks" {
         let text = format!("invalid connect mode: '{}', supportted mode are tun2socks, sshuttle", ask.mode);
         let sshuttle = "mode sshuttle is not available yet, the default mode needs no sshuttle";
@@ -67,7 +70,7 @@ pub(crate) async fn run(
     let end = run.until_ended(start(global, ask, laptop.clone(), &mut made, &tasks, &journals)).await;
     let outcome = end.say();
     let is_undone = undo(&mut run, laptop, made).await;
-    outcome.and(cleanup::outcome(is_undone).map_err(Into::into))
+    outcome.and(cleanup::outcome(&run, is_undone))
 }
 
 async fn start(
@@ -83,6 +86,7 @@ async fn start(
     }
     let proxy = listen_proxy(ask).await?;
     let cluster = crate::access(global).await?;
+    tasks.start("rights", losses::say(cluster.clone(), &losses::CONNECT));
     let journal = journals.open(global, &cluster)?;
     made.journal = Some(journal.clone());
     info!("Using tun2socks mode");

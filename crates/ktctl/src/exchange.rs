@@ -28,7 +28,7 @@ use crate::inbound::{self, Inbound};
 use crate::run::{Journal, Journals, Run, Status};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, env_file, heartbeat, leftovers, report};
+use crate::{cleanup, env_file, heartbeat, leftovers, losses, report};
 
 /// What was made and has to be undone.
 #[derive(Default)]
@@ -91,7 +91,7 @@ pub(crate) async fn run(global: &Global, ask: &Exchange, triggers: Triggers) -> 
     let end = run.until_ended(start(global, ask, &mut made, &tasks, &journals)).await;
     let outcome = end.say();
     let is_undone = undo(&mut run, made).await;
-    outcome.and(cleanup::outcome(is_undone).map_err(Into::into))
+    outcome.and(cleanup::outcome(&run, is_undone))
 }
 
 async fn start(
@@ -103,6 +103,7 @@ async fn start(
 ) -> anyhow::Result<()> {
     let (name, ports) = check(ask)?;
     let cluster = crate::access(global).await?;
+    tasks.start("rights", losses::say(cluster.clone(), &losses::EXCHANGE));
     let journal = journals.open(global, &cluster)?;
     made.cluster = Some((cluster.clone(), journal.clone()));
     leftovers::of_this_laptop().await;

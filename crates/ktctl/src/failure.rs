@@ -11,6 +11,8 @@ use kt_cluster::{access, mesh, preview, redirect, shadow, tunnel};
 use kt_wire::hello::HelloError;
 use kt_wire::{Reason, Refused};
 
+use crate::cleanup::GivenUp;
+
 /// The user typed something that can not be done.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -36,10 +38,11 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(advice) = advice(error) {
         tracing::error!(">> {advice}");
     }
-    match error.downcast_ref::<Usage>() {
-        Some(_) => ExitCode::from(2),
-        None => ExitCode::FAILURE,
+    if error.is::<Usage>() {
+        return ExitCode::from(2);
     }
+    // As a shell would tell of a program that an interrupt has killed.
+    if error.is::<GivenUp>() { ExitCode::from(130) } else { ExitCode::FAILURE }
 }
 
 /// The next step, where we know one.

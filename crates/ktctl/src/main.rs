@@ -13,6 +13,7 @@ mod failure;
 mod heartbeat;
 mod inbound;
 mod leftovers;
+mod losses;
 mod mesh;
 mod names;
 mod outbound;

@@ -36,7 +36,7 @@ use crate::mesh::router::Joining;
 use crate::run::{Journal, Journals, Run, Status};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, env_file, heartbeat, leftovers, report};
+use crate::{cleanup, env_file, heartbeat, leftovers, losses, report};
 
 /// What a command line means.
 pub(crate) struct Asked<'a> {
@@ -106,7 +106,7 @@ pub(crate) async fn run(global: &Global, ask: &Mesh, triggers: Triggers) -> anyh
     let end = run.until_ended(start(global, ask, &mut made, &tasks, &journals)).await;
     let outcome = end.say();
     let is_undone = undo(&mut run, made).await;
-    outcome.and(cleanup::outcome(is_undone).map_err(Into::into))
+    outcome.and(cleanup::outcome(&run, is_undone))
 }
 
 async fn start(
@@ -118,6 +118,7 @@ async fn start(
 ) -> anyhow::Result<()> {
     let asked = check(ask)?;
     let cluster = crate::access(global).await?;
+    tasks.start("rights", losses::say(cluster.clone(), &losses::MESH));
     let journal = journals.open(global, &cluster)?;
     made.cluster = Some((cluster.clone(), journal.clone()));
     leftovers::of_this_laptop().await;

@@ -23,7 +23,7 @@ use crate::inbound::{self, Inbound};
 use crate::run::{Journal, Journals, Run};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, heartbeat, leftovers, report};
+use crate::{cleanup, heartbeat, leftovers, losses, report};
 
 /// How the preview looks in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ async fn run_in(form: Form, global: &Global, ask: &Preview, triggers: Triggers) 
     let end = run.until_ended(start(form, global, ask, &mut made, &tasks, &journals)).await;
     let outcome = end.say();
     let is_undone = undo(&mut run, made).await;
-    outcome.and(cleanup::outcome(is_undone).map_err(Into::into))
+    outcome.and(cleanup::outcome(&run, is_undone))
 }
 
 async fn start(
@@ -99,6 +99,7 @@ async fn start(
         inbound::check_ports(&deliveries).await?;
     }
     let cluster = crate::access(global).await?;
+    tasks.start("rights", losses::say(cluster.clone(), &losses::PREVIEW));
     let journal = journals.open(global, &cluster)?;
     made.cluster = Some((cluster.clone(), journal.clone()));
     leftovers::of_this_laptop().await;

@@ -3,6 +3,8 @@
 //! `<h:mmAM> <LVL> <text>`, with colour on a terminal only. Everything goes through `tracing`, so
 //! that a debug log holds the same lines and more.
 
+pub(crate) mod status;
+
 use std::fmt;
 use std::fs::File;
 use std::io::IsTerminal;
@@ -21,6 +23,7 @@ const DASHES: &str = "----------------------------------------------------------
 
 /// Sets up the log; with `debug` also the log file, whose path is returned.
 pub(crate) fn start(debug: bool) -> Option<std::path::PathBuf> {
+    status::start();
     let level = if debug { "debug" } else { "info" };
     // What the client library tells of each try, we tell once and in our words.
     let ours = format!(
@@ -29,7 +32,7 @@ pub(crate) fn start(debug: bool) -> Option<std::path::PathBuf> {
     let colour = std::io::stderr().is_terminal() && !cfg!(windows);
     let terminal = tracing_subscriber::fmt::layer()
         .event_format(Lines { colour, fields: debug })
-        .with_writer(std::io::stderr)
+        .with_writer(status::Above)
         .with_filter(EnvFilter::new(&ours));
     let path = debug.then(|| std::env::temp_dir().join(format!("kt-{}.log", std::process::id())));
     let file = path.as_ref().and_then(|path| File::create(path).ok());
@@ -45,6 +48,7 @@ pub(crate) fn start(debug: bool) -> Option<std::path::PathBuf> {
 
 /// What the user waits for, between two lines of dashes.
 pub(crate) fn ready(texts: &[&str]) {
+    status::done();
     tracing::info!("{DASHES}");
     for text in texts {
         tracing::info!("{text}");

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::cli::Global;
 use crate::exchange::scale::Scaled;
 use crate::mesh::Joined;
+use crate::report::status;
 use crate::tasks::Tasks;
 
 /// A run. Dropping it removes its files.
@@ -25,6 +26,8 @@ pub(crate) struct Run {
     component: &'static str,
     triggers: Triggers,
     pid_file: PidFile,
+    /// The user did not want to wait for the clean-up's end.
+    pub(crate) is_given_up: bool,
 }
 
 /// Why a run ends.
@@ -43,7 +46,7 @@ impl Run {
     pub(crate) fn begin(component: &'static str, triggers: Triggers) -> anyhow::Result<Run> {
         let home = Home::of_user().context("finding the home folder")?;
         let pid_file = home.pid_file(component).context("writing the pid file")?;
-        Ok(Run { tasks: Tasks::default(), home, component, triggers, pid_file })
+        Ok(Run { tasks: Tasks::default(), home, component, triggers, pid_file, is_given_up: false })
     }
 
     /// Where the run's journal will lie.
@@ -82,6 +85,7 @@ impl Run {
 impl End {
     /// Says why; what is wrong is returned, to be said after the clean-up.
     pub(crate) fn say(self) -> anyhow::Result<()> {
+        status::done();
         match self {
             End::Signal(trigger) => info!("Terminal signal is {trigger}"),
             End::PidFileRemoved => info!("Pid file was removed"),

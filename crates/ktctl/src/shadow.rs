@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use crate::cli::{Global, Pairs, VERSION};
 use crate::failure::{self, Advised};
+use crate::report::status;
 use crate::run::Journal;
 use crate::uplink::{self, Opened};
 
@@ -296,5 +297,10 @@ fn say(said: &Mutex<String>, progress: &Progress) {
     if *last != line {
         info!("{line}");
         *last = line;
+    }
+    match progress {
+        Progress::Waiting { pod, what, .. } if what.is_empty() => status::waiting_for(&format!("pod {pod}")),
+        Progress::Waiting { pod, what, .. } => status::waiting_for(&format!("pod {pod}: {what}")),
+        _ => status::done(),
     }
 }

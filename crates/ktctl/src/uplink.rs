@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use crate::cli::VERSION;
+use crate::report::status;
 
 /// Between two tries to reach a shadow that has only just started.
 const RETRY: Duration = Duration::from_millis(100);
@@ -124,8 +125,9 @@ pub(crate) async fn report(link: Link) {
     loop {
         let state = status.borrow_and_update().clone();
         match state {
-            LinkState::Ended(_) => return,
+            LinkState::Ended(_) => return status::done(),
             LinkState::Up if told => {
+                status::done();
                 info!("connection restored");
                 told = false;
             }
@@ -133,6 +135,7 @@ pub(crate) async fn report(link: Link) {
                 tokio::select! {
                     () = sleep_until(since + QUIET) => {
                         warn!("connection lost, retrying ({why})");
+                        status::waiting_for("the connection to the cluster");
                         told = true;
                     }
                     _ = status.changed() => continue,

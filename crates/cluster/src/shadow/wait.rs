@@ -1,6 +1,6 @@
 //! Waiting until a pod's program runs, with what Kubernetes reports meanwhile.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::ListParams;
@@ -13,6 +13,9 @@ use super::wanted::ShadowWanted;
 use crate::Cluster;
 use crate::api::ApiError;
 use crate::watch::Watched;
+
+/// Nobody waits longer without a word.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 
 impl Cluster {
     /// Waits until the pod runs, says what it waits for, and fails as soon as it knows better.
@@ -46,8 +49,10 @@ struct Waiting<'a> {
     cluster: &'a Cluster,
     pod: Pod,
     progress: &'a (dyn Fn(Progress) + Sync),
-    /// What was said last.
+    since: Instant,
+    /// What was said last, and when.
     said: String,
+    said_at: Instant,
     events: Vec<Event>,
     /// May events be read?
     allowed: bool,
@@ -55,9 +60,9 @@ struct Waiting<'a> {
 
 impl<'a> Waiting<'a> {
     fn new(cluster: &'a Cluster, pod: &Pod, progress: &'a (dyn Fn(Progress) + Sync)) -> Waiting<'a> {
-        progress(Progress::Waiting { pod: pod.name_any(), what: String::new() });
-        let (pod, said) = (pod.clone(), "no report yet".to_owned());
-        Waiting { cluster, pod, progress, said, events: Vec::new(), allowed: true }
+        progress(Progress::Waiting { pod: pod.name_any(), what: String::new(), since: Duration::ZERO });
+        let (pod, said, since) = (pod.clone(), "no report yet".to_owned(), Instant::now());
+        Waiting { cluster, pod, progress, since, said, said_at: since, events: Vec::new(), allowed: true }
     }
 
     async fn run(&mut self) -> Result<Pod, Stopped> {
@@ -95,13 +100,21 @@ impl<'a> Waiting<'a> {
             Verdict::Runs => Ok(Some(self.pod.clone())),
             Verdict::Fails(failure) => Err(Stopped::Failed(failure)),
             Verdict::Waits(what) => {
-                if what != self.said && !what.is_empty() {
-                    self.said.clone_from(&what);
-                    (self.progress)(Progress::Waiting { pod: self.pod.name_any(), what });
+                if !what.is_empty() && what != self.said {
+                    self.said = what;
+                    self.say();
+                } else if self.said_at.elapsed() >= SAY_EVERY {
+                    self.say();
                 }
                 Ok(None)
             }
         }
+    }
+
+    fn say(&mut self) {
+        self.said_at = Instant::now();
+        let (pod, what) = (self.pod.name_any(), self.said.clone());
+        (self.progress)(Progress::Waiting { pod, what, since: self.since.elapsed() });
     }
 
     /// Reads the pod's events; stops asking once it is not allowed.

@@ -149,3 +149,15 @@ fn run_keeps_the_meaning_of_its_old_flags() {
     };
     assert_eq!(exchange.targets, ["run"]);
 }
+
+#[test]
+fn flags_that_have_no_use_any_more_are_taken_and_surplus_words_are_named() {
+    let (_, asked, said) =
+        connect("ktctl connect --ipVersion 6 --dnsPort 10053 --includeDomains com,corp.example");
+    let (_, surplus, _) = connect("ktctl connect one two");
+
+    assert_eq!((asked.include_domains, said), (vec!["com".into(), "corp.example".into()], Vec::new()));
+    let error = crate::connect::check(&surplus).expect_err("surplus words").to_string();
+    assert_eq!(error, "too many options specified (one,two)");
+    assert_eq!(refused("ktctl connect --ipVersion 5").exit_code(), 2);
+}

@@ -182,7 +182,7 @@ async fn zones(
     Zones {
         domain: domain(ask, place),
         namespaces: HashSet::from([cluster.namespace().to_owned()]),
-        include: Vec::new(),
+        include: ask.include_domains.iter().map(|domain| domain.trim_matches('.').to_lowercase()).collect(),
         search: upstream.search.clone(),
         ranges: routes.wanted().await,
     }

@@ -29,7 +29,7 @@ use crate::inbound::{self, Inbound};
 use crate::run::{Journal, Journals, Run};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, env_file, heartbeat, leftovers, report};
+use crate::{cleanup, env_file, heartbeat, leftovers, losses, report};
 
 /// How long the original pods may take to leave before we say that we are ready.
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(15);
@@ -53,7 +53,7 @@ pub(super) async fn run(global: &Global, ask: &Exchange, triggers: Triggers) -> 
     let end = run.until_ended(start(global, ask, &mut made, &tasks, &journals)).await;
     let outcome = end.say();
     let is_undone = end::undo(&mut run, made, ask.recover_wait_time).await;
-    outcome.and(cleanup::outcome(is_undone).map_err(Into::into))
+    outcome.and(cleanup::outcome(&run, is_undone))
 }
 
 async fn start(
@@ -65,6 +65,7 @@ async fn start(
 ) -> anyhow::Result<()> {
     let (name, ports) = check(ask)?;
     let cluster = crate::access(global).await?;
+    tasks.start("rights", losses::say(cluster.clone(), &[]));
     let journal = journals.open(global, &cluster)?;
     made.cluster = Some((cluster.clone(), journal.clone()));
     leftovers::of_this_laptop().await;
