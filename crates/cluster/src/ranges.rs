@@ -4,6 +4,7 @@
 
 mod blocks;
 mod follow;
+mod names;
 mod read;
 
 use std::net::IpAddr;

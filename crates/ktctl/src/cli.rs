@@ -127,7 +127,7 @@ pub(crate) struct Connect {
     /// How this laptop's traffic is caught
     #[arg(long, value_name = "MODE", default_value = "tun2socks")]
     pub(crate) mode: String,
-    /// How names are resolved: localDNS, localDNS:<order>, none
+    /// How names are resolved: localDNS, localDNS:<order>, hosts, hosts:<namespace>,..., none
     #[arg(long, value_name = "MODE", default_value = "localDNS")]
     pub(crate) dns_mode: String,
     /// DNS suffix of the cluster [default: found out, cluster.local as a rule]
@@ -163,6 +163,9 @@ pub(crate) struct Connect {
     /// More suffixes of names that the cluster is asked for, too, e.g. corp.example
     #[arg(long, value_name = "DOMAIN,...", value_delimiter = ',')]
     pub(crate) include_domains: Vec<String>,
+    /// Write the local proxy to a file .jvmrc in this folder, until the end
+    #[arg(long, hide = true, value_name = "FOLDER")]
+    pub(crate) jvmrc: Option<PathBuf>,
     /// No effect: the name server is the device's other end, it needs no port of this laptop
     #[arg(long, hide = true, value_name = "PORT")]
     dns_port: Option<u16>,

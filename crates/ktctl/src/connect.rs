@@ -1,15 +1,20 @@
 //! `ktctl connect`: this laptop reaches pods, services and names of the cluster.
 
 mod device;
+mod hosts;
+pub(crate) mod jvmrc;
 mod plan;
 mod resolver;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use kt_cluster::Cluster;
 use kt_cluster::marks::Role;
 use kt_cluster::shadow::Shadow;
 use kt_host::Helper;
+use kt_host::private_file::PrivateFile;
+use kt_host::privilege;
 use kt_host::shutdown::Triggers;
 use kt_wire::{IncomingQueue, Link};
 use tokio::net::TcpListener;
@@ -36,6 +41,8 @@ const READY: &str = "All looks good, now you can access to resources in the kube
 struct Made {
     journal: Option<Journal>,
     shadow: Option<Keeper>,
+    /// It goes when this goes.
+    jvmrc: Option<PrivateFile>,
     /// What goes on to change the laptop: ends before anything is undone.
     guards: Tasks,
 }
@@ -89,6 +96,7 @@ async fn start(
     tasks.start("rights", losses::say(cluster.clone(), &losses::CONNECT));
     let journal = journals.open(global, &cluster)?;
     made.journal = Some(journal.clone());
+    made.jvmrc = jvmrc::write(ask.jvmrc.as_deref(), ask.proxy_port, &journal)?;
     info!("Using tun2socks mode");
     leftovers::of_this_laptop().await;
     if !ask.skip_cleanup {
@@ -108,13 +116,39 @@ async fn start(
     tasks.start("proxy", proxy::serve(proxy, dial.clone()));
     info!("Socks proxy established");
     match laptop {
-        None => report::ready(&[READY, &proxy_hint(ask)]),
-        Some(laptop) => {
+        Some(laptop) if !ask.disable_tun_device => {
             device::start(&cluster, ask, laptop, &place, dial, (tasks, &made.guards)).await?;
             report::ready(&[READY]);
         }
+        laptop => {
+            if let Some(namespaces) = plan::hosts(ask) {
+                let wanted = hosts::Wanted { namespaces, domain: device::domain(ask, &place) };
+                write_hosts(&cluster, laptop, wanted, &made.guards).await?;
+            }
+            report::ready(&[READY, &proxy_hint(ask)]);
+        }
     }
     Ok(())
+}
+
+async fn write_hosts(
+    cluster: &Cluster,
+    laptop: Option<Laptop>,
+    wanted: hosts::Wanted,
+    guards: &Tasks,
+) -> anyhow::Result<()> {
+    match laptop {
+        Some(laptop) => hosts::start(cluster, laptop, wanted, guards, |_| std::future::ready(())).await,
+        None => {
+            warn!("Without root the names of the cluster are not in the hosts file; its addresses work");
+            Ok(())
+        }
+    }
+}
+
+/// Whether root has something to do.
+pub(crate) fn changes_the_laptop(ask: &Connect) -> bool {
+    !ask.disable_tun_device || (plan::hosts(ask).is_some() && privilege::is_root())
 }
 
 /// New flows take the link to the new shadow.

@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::cleanup;
+use crate::connect::jvmrc;
 use crate::env_file;
 use crate::exchange::scale;
 use crate::mesh::{dead, router};
@@ -79,6 +80,7 @@ fn is_forbidden(error: &anyhow::Error) -> bool {
 
 async fn undo(status: &Status) -> anyhow::Result<()> {
     env_file::remove_left(status.env_file.as_ref());
+    jvmrc::remove_left(status.jvmrc.as_ref());
     if status.is_empty() {
         return Ok(());
     }

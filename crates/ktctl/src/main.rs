@@ -94,7 +94,7 @@ fn start(global: &Global, command: &Command) -> anyhow::Result<()> {
         _ => None,
     };
     let helper = match command {
-        Command::Connect(ask) if !ask.disable_tun_device => Some(spawn_helper(lock.as_ref())?),
+        Command::Connect(ask) if connect::changes_the_laptop(ask) => Some(spawn_helper(lock.as_ref())?),
         // It undoes what dead runs have left before anything else.
         Command::Clean(_) if lock.is_some() => Some(spawn_helper(lock.as_ref())?),
         _ => None,

@@ -118,6 +118,8 @@ pub(crate) struct Status {
     pub(crate) scaled: Option<Scaled>,
     /// A file on this laptop with the environment of the target.
     pub(crate) env_file: Option<PathBuf>,
+    /// A file on this laptop with the proxy for Java programs.
+    pub(crate) jvmrc: Option<PathBuf>,
     /// A workload that may be locked, and who holds the lock then.
     pub(crate) locked: Option<(WorkloadName, String)>,
     /// The same of a Service.
@@ -221,6 +223,10 @@ impl Journal {
 
     pub(crate) fn note_env_file(&self, path: &Path) {
         self.note(|status| status.env_file = Some(path.into()));
+    }
+
+    pub(crate) fn note_jvmrc(&self, path: &Path) {
+        self.note(|status| status.jvmrc = Some(path.into()));
     }
 
     pub(crate) fn note_lock(&self, workload: &WorkloadName, owner: &str) {

@@ -56,7 +56,7 @@ where
         })
 }
 
-fn is_forbidden(error: &Error) -> bool {
+pub(super) fn is_forbidden(error: &Error) -> bool {
     let (Error::InitialListFailed(error) | Error::WatchStartFailed(error)) = error else { return false };
     matches!(error, kube::Error::Api(status) if status.code == FORBIDDEN)
 }

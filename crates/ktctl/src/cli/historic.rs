@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fmt;
+use std::iter::Peekable;
 
 /// A spelling which has a newer one.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +42,9 @@ const SPLIT: &[(&str, &[&str])] =
 /// Flags that take a value and have none of our effects any more.
 const ACCEPTED: &[&str] = &["port", "sshPort", "tunCidr"];
 
+/// Flags that wrote names to the hosts file, with a value that may be left out.
+const HOSTS: &[&str] = &["dump2hosts", "dump2hostsNS"];
+
 /// The one command which has kept its old words: `run`, whose `--port` and `--expose` mean something else.
 const RUN: &str = "run";
 
@@ -59,7 +63,7 @@ pub(super) fn modern(command: &clap::Command, arguments: Vec<OsString>) -> (Vec<
 
 fn translate(words: Words, arguments: Vec<OsString>) -> Translation {
     let mut translation = Translation { words, ..Default::default() };
-    let mut arguments = arguments.into_iter();
+    let mut arguments = arguments.into_iter().peekable();
     translation.modern.extend(arguments.next());
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
@@ -75,6 +79,7 @@ fn translate(words: Words, arguments: Vec<OsString>) -> Translation {
             None => translation.modern.push(argument),
         }
     }
+    translation.end();
     translation
 }
 
@@ -112,7 +117,7 @@ impl Words {
         }
         words.long.extend(["help", "version"].map(String::from));
         words.long.extend(RENAMED.iter().map(|(old, _)| (*old).to_owned()));
-        words.long.extend(accepted.iter().map(|old| (*old).to_owned()));
+        words.long.extend(accepted.iter().chain(HOSTS).map(|old| (*old).to_owned()));
         words
     }
 
@@ -137,6 +142,8 @@ struct Translation {
     modern: Vec<OsString>,
     deprecated: Vec<Deprecated>,
     command: Option<String>,
+    /// Namespaces for the hosts file, where an old flag has asked for that.
+    hosts: Option<Vec<String>>,
 }
 
 impl Translation {
@@ -156,7 +163,7 @@ impl Translation {
         }
     }
 
-    fn flag(&mut self, text: &str, rest: &mut impl Iterator<Item = OsString>) {
+    fn flag(&mut self, text: &str, rest: &mut Peekable<impl Iterator<Item = OsString>>) {
         let Some(flag) = text.strip_prefix("--") else {
             self.modern.push(text.into());
             return self.short_value(text, rest);
@@ -165,6 +172,9 @@ impl Translation {
             Some((name, value)) => (name, Some(OsString::from(value))),
             None => (flag, None),
         };
+        if HOSTS.contains(&name) {
+            return self.hosts(name, value, rest);
+        }
         if self.words.accepted.contains(&name) {
             let _ = value.or_else(|| rest.next());
             return self.deprecate(&format!("--{name}"), "nothing");
@@ -201,11 +211,38 @@ impl Translation {
         }
         if let Some((old, new)) = SPLIT.iter().find(|(old, _)| *old == whole) {
             self.deprecate(&spelled(old), &new.join(" "));
+            self.hosts.get_or_insert_default();
             return self.modern.extend(new.iter().map(Into::into));
         }
         let mut joined = OsString::from(format!("--{name}="));
         joined.push(value);
         self.modern.push(joined);
+    }
+
+    /// `--dump2hosts`, `--dump2hosts a,b`, `--dump2hostsNS a`.
+    fn hosts(
+        &mut self,
+        name: &str,
+        value: Option<OsString>,
+        rest: &mut Peekable<impl Iterator<Item = OsString>>,
+    ) {
+        let has_command = self.command.is_some();
+        let is_value = |next: &OsString| has_command && !next.to_string_lossy().starts_with('-');
+        let value = value.or_else(|| rest.next_if(is_value)).unwrap_or_default();
+        let value = value.to_string_lossy();
+        self.deprecate(&format!("--{name}"), "--dnsMode hosts");
+        let named = value.split(',').filter(|part| !part.is_empty() && !["true", "false"].contains(part));
+        let hosts = self.hosts.get_or_insert_default();
+        hosts.extend(named.map(str::to_owned));
+    }
+
+    /// The old flags are one today. Who types today's, means that.
+    fn end(&mut self) {
+        let is_typed = self.modern.iter().any(|flag| flag.to_string_lossy().starts_with("--dnsMode"));
+        if let (Some(hosts), false) = (self.hosts.take(), is_typed) {
+            let list = if hosts.is_empty() { String::new() } else { format!(":{}", hosts.join(",")) };
+            self.modern.push(format!("--dnsMode=hosts{list}").into());
+        }
     }
 
     fn deprecate(&mut self, old: &str, new: &str) {

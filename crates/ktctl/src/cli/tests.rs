@@ -67,6 +67,7 @@ fn the_old_socks_methods_are_the_proxy_alone() {
     for line in ["ktctl connect --method socks5", "ktctl -d connect --method=socks"] {
         let (_, asked, _) = connect(line);
         assert!(asked.disable_tun_device, "{line}");
+        assert_eq!(asked.dns_mode, "hosts", "{line}");
     }
 }
 
@@ -160,4 +161,17 @@ fn flags_that_have_no_use_any_more_are_taken_and_surplus_words_are_named() {
     let error = crate::connect::check(&surplus).expect_err("surplus words").to_string();
     assert_eq!(error, "too many options specified (one,two)");
     assert_eq!(refused("ktctl connect --ipVersion 5").exit_code(), 2);
+}
+
+#[test]
+fn the_old_ways_to_the_hosts_file_are_a_mode_of_names() {
+    for (line, wanted) in [
+        ("ktctl -d connect --method socks5 --dump2hosts", "hosts"),
+        ("ktctl connect --method socks5 --dump2hosts=default,dev", "hosts:default,dev"),
+        ("ktctl connect --dump2hosts default,dev --debug", "hosts:default,dev"),
+        ("ktctl connect --dump2hosts --dump2hostsNS a --dump2hostsNS b", "hosts:a,b"),
+        ("ktctl connect --method socks5 --disableDNS", "none"),
+    ] {
+        assert_eq!(connect(line).1.dns_mode, wanted, "{line}");
+    }
 }

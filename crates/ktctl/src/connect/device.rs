@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::Laptop;
-use super::{plan, resolver};
+use super::{hosts, plan, resolver};
 use crate::cli::Connect;
 use crate::failure::Advised;
 use crate::names::mode::{Element, Mode};
@@ -80,7 +80,15 @@ pub(super) async fn start(
         info!("Route to tun device completed");
         guards.start("routes", follow(cluster.clone(), ask.disable_pod_ip, routes.clone()));
     }
-    if parsed.mode != Mode::Untouched {
+    if let Mode::Hosts(namespaces) = parsed.mode {
+        let wanted = hosts::Wanted { namespaces, domain: domain(ask, place) };
+        let led = routes.clone();
+        let added = move |addresses: Vec<IpAddr>| {
+            let led = led.clone();
+            async move { server::Routes::routed(&led, &addresses).await }
+        };
+        hosts::start(cluster, laptop, wanted, guards, added).await?;
+    } else if parsed.mode != Mode::Untouched {
         info!("Setting up dns in local mode");
         let wanted = resolver::Wanted {
             device: device.name.clone(),
@@ -189,7 +197,7 @@ async fn zones(
 }
 
 /// The cluster's domain: as typed, else as the shadow sees it.
-fn domain(ask: &Connect, place: &Place) -> String {
+pub(super) fn domain(ask: &Connect, place: &Place) -> String {
     ask.cluster_domain.as_deref().or(place.domain()).unwrap_or("cluster.local").to_owned()
 }
 

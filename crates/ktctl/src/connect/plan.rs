@@ -14,11 +14,16 @@ use crate::uplink::Place;
 pub(crate) fn dns_mode(text: &str) -> Result<Parsed, Usage> {
     let parsed = mode::parse(text).map_err(|invalid| Usage(invalid.to_string()))?;
     match parsed.mode {
-        Mode::Local(_) | Mode::Untouched => Ok(parsed),
+        Mode::Local(_) | Mode::Hosts(_) | Mode::Untouched => Ok(parsed),
         Mode::Pod => Err(Usage("dns mode 'podDNS' is not available for connect mode 'tun2socks'".into())),
-        Mode::Hosts(_) => {
-            Err(Usage("dns mode 'hosts' is not available yet; localDNS needs no hosts file".into()))
-        }
+    }
+}
+
+/// The namespaces whose names go to the hosts file, where that was asked for.
+pub(crate) fn hosts(ask: &Connect) -> Option<Vec<String>> {
+    match mode::parse(&ask.dns_mode).ok()?.mode {
+        Mode::Hosts(namespaces) => Some(namespaces),
+        _ => None,
     }
 }
 
