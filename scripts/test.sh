@@ -21,7 +21,7 @@ step() { # NAME COMMAND...: its output is kept, and shown as it comes
 
 cluster_up() {
   scripts/setup.sh cluster &&
-    testbed/testbed up --nodes 2 --laptops 5 --laptop-kind plain,plain,resolved,firewall,vpn
+    testbed/testbed up --nodes 2 --laptops 6 --laptop-kind plain,plain,resolved,firewall,vpn,rpfilter
 }
 
 end_to_end() { # all files but one, which wants another cluster

@@ -267,6 +267,9 @@ impl Drop for Laptop {
 }
 
 impl Kind {
+    /// Each of them, for what must hold on every laptop.
+    pub const ALL: [Self; 5] = [Self::Plain, Self::Resolved, Self::Firewall, Self::RpFilter, Self::Vpn];
+
     fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
