@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Carrier, LinkState, Shared};
 use crate::frame::Frame;
@@ -191,8 +191,9 @@ impl CarrierGuard<'_> {
         }
         state.carrier += 1; // says it once
         state.mux.carrier_down();
+        let last_heard = self.shared.begin + state.mux.last_heard();
         drop(state);
-        self.shared.set_status(LinkState::Down(Instant::now(), why.into()));
+        self.shared.set_status(LinkState::Down(last_heard, why.into()));
     }
 }
 
