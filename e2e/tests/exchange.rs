@@ -282,7 +282,7 @@ fn a_service_that_is_applied_anew_is_redirected_again() {
     cluster.kubectl(&["patch", "service", "tomcat", "--type=merge", "-p", original]).unwrap();
 
     exchange.wait_for("is redirected again", 15);
-    cluster.wait_for_answer(URL, LOCAL, 3);
+    cluster.wait_for_answer(URL, LOCAL, NODES);
     assert_eq!(exchange.interrupt(15).code, 0);
     Snapshot::wait_until_as(&before, 10, || cluster.snapshot());
 }
