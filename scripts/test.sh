@@ -21,7 +21,7 @@ step() { # NAME COMMAND...: its output is kept, and shown as it comes
 
 cluster_up() {
   scripts/setup.sh cluster &&
-    testbed/testbed up --nodes 2 --laptops 5 --laptop-kind plain,plain,resolved,firewall,vpn
+    testbed/testbed up --nodes 2 --laptops 6 --laptop-kind plain,plain,resolved,firewall,vpn,rpfilter
 }
 
 end_to_end() { # all files but one, which wants another cluster
@@ -46,17 +46,13 @@ if step images scripts/images.sh && step cluster cluster_up; then
   step elsewhere end_to_end_elsewhere
 fi
 
-# What other tests run as a process of theirs is no test of its own, and not skipped.
-# What libtest said of each test, as "name outcome": "test a::b::name - should panic ... ok"
-cat "$out"/{unit,e2e,elsewhere}.log 2>/dev/null | grep -v ' ignored, run by ' | sed -nE 's/^test (.+) \.\.\. (ok|FAILED|ignored)\b.*/\1|\2/p' |
-  sed -E 's/ - should panic//; s/^[^ ]*:://; s/ /_/g; s/\|/ /' >"$out/results"
+cat "$out"/{unit,e2e,elsewhere}.log 2>/dev/null | scripts/results.sh "$KT_SKIPPED" >"$out/results"
 step coverage scripts/coverage.sh "$out/results"
 
-skipped_here=$(wc -l <"$KT_SKIPPED")
-passed=$(($(grep -c ' ok$' "$out/results") - skipped_here))
+passed=$(grep -c ' ok$' "$out/results")
 failed=$(grep -c ' FAILED$' "$out/results")
-skipped=$(($(grep -c ' ignored$' "$out/results") + skipped_here))
-sed 's/^/skipped: /' "$KT_SKIPPED"
+skipped=$(grep -cE ' (ignored|skipped)$' "$out/results")
+sed 's/^/skipped: /' "$KT_SKIPPED" | sort -u
 cat "$out"/*.log | grep -v ' ignored, run by ' | sed -nE 's/^test (.+) \.\.\. ignored, (.*)/skipped: \1: \2/p'
 ((failed > 0)) && sed -n 's/ FAILED$//p' "$out/results" | sed 's/^/failed: /'
 ((broken > 0 && failed == 0)) && failed=$broken

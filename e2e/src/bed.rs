@@ -23,8 +23,11 @@ pub fn long() -> bool {
     std::env::var_os("KT_LONG").is_some()
 }
 
-/// Says why a test cannot run here; `make test` counts it as skipped. The test then returns.
+/// Says why a test cannot run here; `make test` counts it as skipped, and not as one that shows
+/// anything. The test then returns. `test` is its name where its thread does not tell it.
 pub fn skip(test: &str, missing: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().filter(|name| *name != "main").unwrap_or(test);
     eprintln!("skipped {test}: {missing}");
     let Some(list) = std::env::var_os("KT_SKIPPED") else {
         return;

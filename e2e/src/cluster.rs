@@ -157,6 +157,11 @@ impl Cluster {
         Running::start(bed::testbed(&exec))
     }
 
+    /// Starts a program on a node, beside its pods.
+    pub fn start_on(&self, node: &str, command: &[&str]) -> Running {
+        Running::start(bed::testbed(&[&["exec", node], command].concat()))
+    }
+
     /// Waits until a GET request from a pod is answered with `text` in it.
     ///
     /// # Panics
@@ -209,7 +214,6 @@ impl Drop for Cluster {
     }
 }
 
-/// The process number of the API server on its node.
 /// The process of a part. Most parts are one program whose first argument tells which.
 fn part_of(node: &str, part: &str) -> Option<String> {
     let processes = on_node(node, &["ps", "-ww", "-eo", "pid=,args="]).ok()?;

@@ -185,6 +185,12 @@ impl Laptop {
         Running::start(bed::testbed(&[&["link", self.name()], how].concat())).wait(PATIENCE).ok();
     }
 
+    /// Pulls the laptop's cable until what is returned is dropped.
+    pub fn pull_cable(&self) -> Pulled<'_> {
+        self.link(&["--down"]);
+        Pulled(self)
+    }
+
     /// Cuts the connection that carries the flows, as a proxy that restarts does. It is the one that
     /// never rests: others, such as those that watch, say nothing and so learn nothing.
     ///
@@ -211,7 +217,6 @@ impl Laptop {
         Snapshot::of_laptop(self)
     }
 
-    /// Sets the namespace in the user's kubeconfig.
     /// Gives the laptop's user the kubeconfig of another user of the cluster, as a file for
     /// `--kubeconfig`, and that user a role in the namespace.
     ///
@@ -230,12 +235,23 @@ impl Laptop {
         file
     }
 
+    /// Sets the namespace in the user's kubeconfig.
     fn work_in(&self, namespace: &str) -> Ended {
         self.run(&["kubectl", "config", "set-context", "--current", "--namespace", namespace])
     }
 
     fn exec(&self, at: &str, command: &[&str]) -> std::process::Command {
         bed::testbed(&[&["exec", at], command].concat())
+    }
+}
+
+/// A cable that is pulled; plugged in again when this is dropped.
+#[derive(Debug)]
+pub struct Pulled<'a>(&'a Laptop);
+
+impl Drop for Pulled<'_> {
+    fn drop(&mut self) {
+        self.0.link(&["--up"]);
     }
 }
 
@@ -267,6 +283,9 @@ impl Drop for Laptop {
 }
 
 impl Kind {
+    /// Each of them, for what must hold on every laptop.
+    pub const ALL: [Self; 5] = [Self::Plain, Self::Resolved, Self::Firewall, Self::RpFilter, Self::Vpn];
+
     fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",

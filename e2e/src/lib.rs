@@ -12,14 +12,16 @@ mod lease;
 mod proxy;
 mod running;
 mod snapshot;
+mod transfer;
 
 pub use bed::{domain, ktctl, load_program_as, long, skip};
 pub use cluster::Cluster;
 pub use conversation::Conversation;
-pub use laptop::{Kind, Laptop, Process};
+pub use laptop::{Kind, Laptop, Process, Pulled};
 pub use proxy::{Proxy, unused_port};
 pub use running::{Ended, Running};
 pub use snapshot::Snapshot;
+pub use transfer::Transfer;
 
 use std::time::{Duration, Instant};
 

@@ -11,14 +11,14 @@ const SWEPT: u64 = 15;
 
 #[test]
 fn nothing_is_left_after_an_interrupt() {
-    for kind in [Kind::Plain, Kind::Resolved] {
+    for kind in [Kind::Plain, Kind::Resolved, Kind::Vpn] {
         ends_without_a_trace("int", kind, |_, connect| connect.signal("INT"));
     }
 }
 
 #[test]
 fn nothing_is_left_after_a_termination() {
-    for kind in [Kind::Plain, Kind::Firewall] {
+    for kind in [Kind::Firewall, Kind::RpFilter] {
         ends_without_a_trace("term", kind, |_, connect| connect.signal("TERM"));
     }
 }
@@ -26,6 +26,11 @@ fn nothing_is_left_after_a_termination() {
 #[test]
 fn nothing_is_left_after_the_terminal_was_closed() {
     ends_without_a_trace("hup", Kind::Plain, |_, connect| connect.signal("HUP"));
+}
+
+#[test]
+fn nothing_is_left_after_a_quit_from_the_keyboard() {
+    ends_without_a_trace("quit", Kind::Plain, |_, connect| connect.signal("QUIT"));
 }
 
 // covers: 7-34
@@ -40,7 +45,7 @@ fn nothing_is_left_after_the_pid_file_was_removed() {
 
 #[test]
 fn after_a_kill_the_laptop_heals_at_once_and_then_the_cluster_by_themselves() {
-    for kind in [Kind::Plain, Kind::Resolved] {
+    for kind in Kind::ALL {
         let Some(Before { cluster, laptop, on_laptop, in_cluster }) = Before::new("kill", kind) else {
             continue;
         };
@@ -57,7 +62,7 @@ fn after_a_kill_the_laptop_heals_at_once_and_then_the_cluster_by_themselves() {
 // covers: 7-33
 #[test]
 fn after_a_kill_of_all_processes_the_next_start_puts_everything_back() {
-    for kind in [Kind::Plain, Kind::Resolved] {
+    for kind in Kind::ALL {
         let Some(Before { cluster, laptop, on_laptop, in_cluster }) = Before::new("killall", kind) else {
             continue;
         };

@@ -58,6 +58,17 @@ fn behind_a_firewall_the_redirection_is_said_and_all_forms_of_address_work() {
 }
 
 #[test]
+fn with_a_strict_reverse_path_filter_all_forms_of_address_work_and_the_world_stays() {
+    let Some((cluster, laptop)) = bed("rpfilter", Kind::RpFilter) else { return };
+    let before = World::of(&laptop);
+
+    let _connect = laptop.connect(&[]);
+
+    assert_forms(&cluster, &laptop);
+    assert_eq!(World::of(&laptop), before);
+}
+
+#[test]
 fn with_a_vpn_over_the_clusters_range_the_overlap_is_named_with_the_advice() {
     let Some((cluster, laptop)) = bed("vpn", Kind::Vpn) else { return };
 
@@ -99,7 +110,6 @@ fn without_dns_the_name_server_stays_and_addresses_work() {
     assert_ne!(laptop.get("http://tomcat:8080").code, 0);
 }
 
-/// A namespace and a laptop of a kind, or `None` where the test bed has none.
 #[test]
 fn names_are_found_again_when_a_program_has_rewritten_resolv_conf() {
     let Some((cluster, laptop)) = bed("rewritten", Kind::Plain) else { return };
@@ -162,6 +172,7 @@ fn a_service_with_a_new_address_is_found_again_soon() {
     });
 }
 
+/// A namespace and a laptop of a kind, or `None` where the test bed has none.
 fn bed(name: &str, kind: Kind) -> Option<(Cluster, Laptop)> {
     let cluster = Cluster::new(name);
     let Some(laptop) = Laptop::lease_kind(&cluster, kind) else {

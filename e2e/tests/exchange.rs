@@ -282,7 +282,7 @@ fn a_service_that_is_applied_anew_is_redirected_again() {
     cluster.kubectl(&["patch", "service", "tomcat", "--type=merge", "-p", original]).unwrap();
 
     exchange.wait_for("is redirected again", 15);
-    cluster.wait_for_answer(URL, LOCAL, 3);
+    cluster.wait_for_answer(URL, LOCAL, NODES);
     assert_eq!(exchange.interrupt(15).code, 0);
     Snapshot::wait_until_as(&before, 10, || cluster.snapshot());
 }
@@ -356,47 +356,22 @@ fn a_shadow_that_is_deleted_is_replaced_and_the_service_comes_here_again() {
     let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
     cluster.wait_for_answer(URL, LOCAL, NODES);
 
-    cluster.kubectl(&["delete", "pod", "-l", "kt-role=shadow-exchange"]).expect("deleted");
+    let deleted = Instant::now();
+    cluster.kubectl(&["delete", "pod", "-l", "kt-role=shadow-exchange", "--wait=false"]).expect("deleted");
 
-    exchange.wait_for("the shadow pod is gone, making another one", 20);
-    exchange.wait_for("connection restored", 20);
-    cluster.wait_for_answer(URL, LOCAL, NODES);
+    exchange.wait_for("the shadow pod is gone, making another one", 10);
+    exchange.wait_for("connection restored", 10);
+    let restored = deleted.elapsed();
+    let left = Duration::from_secs(10).saturating_sub(restored);
+    wait_until("callers come here again", left, || {
+        cluster.get(URL).is_ok_and(|page| page.contains(LOCAL)).then_some(())
+    });
+    println!("restored after {restored:?}, callers after {:?}", deleted.elapsed());
     assert_eq!(exchange.interrupt(15).code, 0);
     cluster.wait_for_answer(URL, DEMO, 5);
     Snapshot::wait_until_as(&before, 15, || cluster.snapshot());
 }
 
-#[test]
-fn no_request_is_lost_when_the_service_is_taken_and_given_back() {
-    let (cluster, laptop) = Laptop::with_cluster("switch");
-    cluster.kubectl(&["scale", "deployment", "tomcat", "--replicas", "2"]).unwrap();
-    cluster.wait_ready("tomcat");
-    let _local = laptop.serve(8080, LOCAL);
-    let callers = ["node1", "node2"].map(|node| cluster.callers_on(node, URL));
-    wait_until_they_hear(&callers, DEMO);
-
-    for _ in 0..2 {
-        let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
-        wait_until_they_hear(&callers, LOCAL);
-        assert_eq!(exchange.interrupt(20).code, 0);
-        wait_until_they_hear(&callers, DEMO);
-    }
-
-    let said = callers.map(|calls| calls.text()).concat();
-    let lost: Vec<&str> = said.lines().filter(|line| line.contains("LOST")).collect();
-    assert!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), said.lines().count());
-}
-
-/// Waits until each of them has got a page another 40 times.
-fn wait_until_they_hear(callers: &[Running], page: &str) {
-    let heard = |calls: &Running| calls.text().matches(page).count();
-    let before: Vec<usize> = callers.iter().map(heard).collect();
-    wait_until(&format!("all callers hear {page:?}"), Duration::from_secs(15), || {
-        callers.iter().zip(&before).all(|(calls, before)| heard(calls) >= before + 40).then_some(())
-    });
-}
-
-/// A namespace, and a plain laptop whose user works in it.
 /// Imports what `make images` has packed on every node; `false` when it has not packed anything.
 fn load_shadow_image() -> bool {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout is above this crate");

@@ -18,9 +18,9 @@ use tokio::time::sleep_until;
 
 /// Where laptops look for us, unless they said otherwise when they made the pod.
 pub(crate) const PORT: u16 = 17617;
-/// After so long without a carrier streams are reset.
+/// Streams are reset so long after a laptop without a carrier was last heard.
 const RESET_AFTER: Duration = Duration::from_secs(300);
-/// After so long without a carrier a link is forgotten.
+/// And its link is forgotten after so long.
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// What serves the streams that laptops open.

@@ -26,7 +26,7 @@ use crate::names::{self, Resolver};
 use inbound::Ports;
 pub use start::main;
 
-/// After so long without a carrier new callers go to the original pods.
+/// New callers go to the original pods so long after a laptop without a carrier was last heard.
 const PASS_ON_AFTER: Duration = Duration::from_secs(15);
 
 /// What all links of a shadow share.

@@ -2,6 +2,7 @@
 
 mod datagrams;
 pub(crate) mod deliver;
+mod drain;
 mod proxy_protocol;
 
 use std::time::Duration;
@@ -14,7 +15,8 @@ use tokio::time::{interval, sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::failure::Advised;
-use crate::inbound::deliver::{Delivery, Drain};
+use crate::inbound::deliver::Delivery;
+use crate::inbound::drain::Drain;
 use crate::tasks::Tasks;
 
 /// How often and how long it is tried whether callers come.

@@ -13,7 +13,7 @@ use kt_wire::hello::HelloError;
 use kt_wire::link::Keeper;
 use kt_wire::{Carrier, Dialer, IncomingQueue, Link, LinkState, Open, Refused, Settings, Stream};
 use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::cli::VERSION;
@@ -131,9 +131,9 @@ pub(crate) async fn report(link: Link) {
                 info!("connection restored");
                 told = false;
             }
-            LinkState::Down(since, why) if !told => {
+            LinkState::Down(_, why) if !told => {
                 tokio::select! {
-                    () = sleep_until(since + QUIET) => {
+                    () = sleep(QUIET) => {
                         warn!("connection lost, retrying ({why})");
                         status::waiting_for("the connection to the cluster");
                         told = true;

@@ -20,7 +20,7 @@ pub mod rules;
 pub use link::{Carrier, Dialer, Incoming, IncomingQueue, Link, LinkState, Stream};
 pub use message::{Open, Protocol, Reason, Refused, Target};
 pub use mux::Settings;
-pub use relay::{Ended, relay, relay_counted};
+pub use relay::{Ended, Moved, relay, relay_counted};
 
 /// The versions of the protocol which this end speaks, least and greatest.
 pub const VERSIONS: (u8, u8) = (1, 1);

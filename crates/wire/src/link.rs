@@ -37,7 +37,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Carrier for T {}
 pub enum LinkState {
     /// It has a carrier.
     Up,
-    /// It has none since then; the text says why.
+    /// It has none; the text says why. The peer was last heard then, which is earlier than it was
+    /// found out: a carrier may be silent for long before it counts as dead.
     Down(Instant, String),
     /// It has ended for good.
     Ended(Refused),

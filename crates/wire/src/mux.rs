@@ -271,6 +271,11 @@ impl Mux {
         self.heard = now;
     }
 
+    /// When something last arrived, or a carrier was last taken into use.
+    pub fn last_heard(&self) -> Moment {
+        self.heard
+    }
+
     /// Tells whether the carrier counts as dead, as nothing was heard for too long.
     pub fn is_dead(&self, now: Moment) -> bool {
         self.out.is_up() && now.saturating_sub(self.heard) >= self.settings.dead_after

@@ -9,8 +9,10 @@ use kt_wire::link::{IncomingQueue, Keeper};
 use kt_wire::{Carrier, Dialer, LinkState, Protocol, Refused, Stream, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 use super::*;
 
@@ -206,12 +208,20 @@ struct Cable {
     to: SocketAddr,
     plugged: Arc<AtomicBool>,
     carriers: Arc<Mutex<JoinSet<()>>>,
+    broken: Arc<Notify>,
 }
 
 impl Cable {
+    /// Both ends see that their carrier is gone.
     fn pull(&self) {
         self.plugged.store(false, Ordering::Relaxed);
         self.carriers.lock().expect("lock").abort_all();
+    }
+
+    /// Nothing arrives any more, and nobody is told.
+    fn fall_silent(&self) {
+        self.plugged.store(false, Ordering::Relaxed);
+        self.broken.notify_waiters();
     }
 
     fn plug_in(&self) {
@@ -226,8 +236,12 @@ impl Dialer for Cable {
         }
         let mut far = TcpStream::connect(self.to).await?;
         let (near, mut middle) = tokio::io::duplex(64 << 10);
+        let broken = self.broken.clone();
         self.carriers.lock().expect("lock").spawn(async move {
-            let _ = tokio::io::copy_bidirectional(&mut middle, &mut far).await;
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut middle, &mut far) => {}
+                () = broken.notified() => std::future::pending().await,
+            }
         });
         Ok(Box::new(near))
     }
@@ -250,7 +264,12 @@ async fn with_cable<F: Future>(test: impl FnOnce(Away) -> F) -> F::Output {
         .run_until(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("listener");
             let to = listener.local_addr().expect("address");
-            let cable = Cable { to, plugged: Arc::new(true.into()), carriers: Arc::default() };
+            let cable = Cable {
+                to,
+                plugged: Arc::new(true.into()),
+                carriers: Arc::default(),
+                broken: Arc::default(),
+            };
             let shadow = Shadow::new(Resolver::from_system());
             spawn_local(links::serve(listener, shadow.clone()));
             let (link, incoming, keeper) =
@@ -271,6 +290,13 @@ impl Away {
         let mut status = self.link.status();
         status.wait_for(|state| matches!(state, LinkState::Down(..))).await.expect("down");
         tokio::time::sleep(Duration::from_secs(secs)).await;
+    }
+
+    /// Plugs the cable in again and waits until the laptop is back.
+    async fn come_back(&self) {
+        self.cable.plug_in();
+        let mut status = self.link.status();
+        status.wait_for(|state| matches!(state, LinkState::Up)).await.expect("up");
     }
 
     /// A caller who has heard from the laptop.
@@ -295,6 +321,12 @@ async fn is_served_by_the_original(mut caller: TcpStream) {
     assert_eq!(&answer, b"hello");
 }
 
+/// Not before, and less than the second later that finding it out may take.
+fn assert_near(elapsed: Duration, secs: u64) {
+    let (least, most) = (Duration::from_secs(secs), Duration::from_secs(secs + 1));
+    assert!(least <= elapsed && elapsed <= most, "after {elapsed:?}, not {secs} s");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_caller_waits_for_a_laptop_that_is_back_in_time() {
     with_cable(async |mut away| {
@@ -314,12 +346,47 @@ async fn a_caller_waits_for_a_laptop_that_is_back_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_go_to_the_original_when_the_laptop_is_away_for_too_long() {
+async fn callers_go_to_the_original_when_the_laptop_is_away_for_15_s() {
     with_cable(async |away| {
+        let cut = Instant::now();
         away.pull_cable(0).await;
-        is_served_by_the_original(away.call().await).await;
+        let late = async {
+            tokio::time::sleep(Duration::from_secs(14)).await;
+            is_served_by_the_original(away.call().await).await;
+        };
+
+        tokio::join!(is_served_by_the_original(away.call().await), late);
+
+        assert_near(cut.elapsed(), 15);
         away.pull_cable(1000).await;
         is_served_by_the_original(away.call().await).await;
+        assert_near(cut.elapsed(), 1015);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_go_to_the_original_15_s_after_a_laptop_that_fell_silent_was_heard() {
+    with_cable(async |away| {
+        let cut = Instant::now();
+        away.cable.fall_silent();
+
+        is_served_by_the_original(away.call().await).await;
+
+        assert_near(cut.elapsed(), 15);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_come_to_the_laptop_again_when_it_is_back_after_the_originals_served() {
+    with_cable(async |mut away| {
+        away.pull_cable(20).await;
+        is_served_by_the_original(away.call().await).await;
+
+        away.come_back().await;
+
+        away.talk().await;
     })
     .await;
 }
@@ -344,14 +411,28 @@ async fn a_stream_goes_on_when_the_laptop_is_back_within_five_minutes() {
 async fn a_stream_is_reset_when_the_laptop_is_away_for_five_minutes() {
     with_cable(async |mut away| {
         let (mut caller, _stream) = away.talk().await;
-        away.pull_cable(290).await;
-        let mut byte = [0];
-        let waits = tokio::time::timeout(Duration::from_secs(5), caller.read(&mut byte)).await;
-        assert!(waits.is_err(), "reset too early: {waits:?}");
+        let cut = Instant::now();
+        away.pull_cable(0).await;
 
-        let failed = caller.read(&mut byte).await.expect_err("reset");
+        let failed = caller.read(&mut [0]).await.expect_err("reset");
 
         assert_eq!(failed.kind(), io::ErrorKind::ConnectionReset);
+        assert_near(cut.elapsed(), 300);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_reset_five_minutes_after_a_laptop_that_fell_silent_was_heard() {
+    with_cable(async |mut away| {
+        let (mut caller, _stream) = away.talk().await;
+        let cut = Instant::now();
+        away.cable.fall_silent();
+
+        let failed = caller.read(&mut [0]).await.expect_err("reset");
+
+        assert_eq!(failed.kind(), io::ErrorKind::ConnectionReset);
+        assert_near(cut.elapsed(), 300);
     })
     .await;
 }

@@ -7,25 +7,24 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kt_wire::{
-    Incoming, IncomingQueue, Link, LinkState, Open, Protocol, Reason, Refused, Stream, Target, relay_counted,
+    Incoming, IncomingQueue, Link, LinkState, Moved, Open, Protocol, Reason, Refused, Stream, Target,
+    relay_counted,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use crate::inbound::drain::Drain;
 use crate::inbound::{datagrams, proxy_protocol};
 
 /// A program that does not listen is looked for this often.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// A flow on which nothing moved for so long is between two requests.
-const IDLE: Duration = Duration::from_millis(300);
 /// How long a caller may take to answer our end with his.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -41,42 +40,6 @@ pub(crate) struct Delivery {
     pub(crate) otherwise: Option<Target>,
     /// Is the program told who calls, by the PROXY protocol? Not with datagrams.
     pub(crate) says_caller: bool,
-}
-
-/// Tells the flows of a run to come to their end.
-#[derive(Clone, Debug)]
-pub(crate) struct Drain {
-    wanted: watch::Sender<bool>,
-    flows: watch::Sender<usize>,
-    callers: Arc<AtomicU64>,
-}
-
-impl Drain {
-    pub(crate) fn new() -> Drain {
-        Drain { wanted: watch::Sender::new(false), flows: watch::Sender::new(0), callers: Arc::default() }
-    }
-
-    /// How many callers have come so far.
-    pub(crate) fn callers(&self) -> u64 {
-        self.callers.load(Ordering::Relaxed)
-    }
-
-    /// Returns once a drain is wanted.
-    async fn is_wanted(&self) {
-        let mut wanted = self.wanted.subscribe();
-        drop(wanted.wait_for(|wanted| *wanted).await);
-    }
-
-    /// Closes the ports and lets requests under way end, idle connections with an orderly end, for
-    /// at most `longest`.
-    pub(crate) async fn drain(&self, longest: Duration) {
-        self.wanted.send_replace(true);
-        let mut flows = self.flows.subscribe();
-        if timeout(longest, flows.wait_for(|flows| *flows == 0)).await.is_err() {
-            let open = *flows.borrow();
-            warn!("{open} connections were still open after {} s and are cut", longest.as_secs());
-        }
-    }
 }
 
 /// Listens in the shadow for every delivery. Returns once all ports are open there.
@@ -114,7 +77,7 @@ pub(crate) async fn serve(
         tokio::select! {
             caller = incoming.next() => {
                 let Open::Arrived { port, protocol, peer } = caller.what else { continue };
-                drain.callers.fetch_add(1, Ordering::Relaxed);
+                drain.count_caller();
                 match silent.get(&(protocol, port)) {
                     Some((delivery, _)) if protocol == Protocol::Udp => {
                         tasks.spawn(datagrams::deliver(caller, peer, delivery.laptop));
@@ -143,7 +106,7 @@ async fn keep_open(link: Link, delivery: Delivery, first: Stream, refused: Arc<N
             }
         };
         tokio::select! {
-            () = drain.is_wanted() => return,
+            _ = drain.is_wanted() => return,
             () = refused.notified() => {
                 port = None; // closes it
                 warn!("no application is running on port {}, callers are refused until there is one", delivery.laptop);
@@ -178,42 +141,25 @@ async fn deliver(caller: Incoming, peer: SocketAddr, delivery: Delivery, refused
         }
     };
     debug!(%peer, laptop, "delivers a caller");
-    drain.flows.send_modify(|flows| *flows += 1);
+    let _flow = drain.begin_flow();
     carry(caller.accept(), program, &drain).await;
-    drain.flows.send_modify(|flows| *flows -= 1);
 }
 
-/// Relays until both directions have ended, or the flow is idle while a drain is wanted.
+/// Relays until both directions have ended, or a drain ends the flow.
 async fn carry(mut stream: Stream, mut program: TcpStream, drain: &Drain) {
-    let moved = AtomicU64::new(0);
-    let idle = tokio::select! {
+    let moved = Moved::default();
+    tokio::select! {
         ended = relay_counted(&mut stream, &mut program, &moved) => {
             if let Some(error) = ended.error {
                 stream.reset(&error.into());
             }
             return;
         }
-        () = idle_at_the_end(&moved, drain) => true,
-    };
-    if idle && stream.shutdown().await.is_ok() {
+        () = drain.ends(&moved) => {}
+    }
+    if stream.shutdown().await.is_ok() {
         // The caller sees a plain end and answers with his own.
         let _ = timeout(GOODBYE, stream.read(&mut [0; 1])).await;
-    }
-}
-
-/// Returns once a drain is wanted and nothing has moved for a while.
-async fn idle_at_the_end(moved: &AtomicU64, drain: &Drain) {
-    drain.is_wanted().await;
-    let mut ticks = interval(IDLE / 3);
-    let (mut seen, mut since) = (moved.load(Ordering::Relaxed), Instant::now());
-    loop {
-        ticks.tick().await;
-        let now = moved.load(Ordering::Relaxed);
-        if now != seen {
-            (seen, since) = (now, Instant::now());
-        } else if since.elapsed() >= IDLE {
-            return;
-        }
     }
 }
 

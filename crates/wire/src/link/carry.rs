@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Carrier, LinkState, Shared};
 use crate::frame::Frame;
@@ -54,13 +54,16 @@ impl Shared {
         Ok(number)
     }
 
-    /// Has nothing more come in or go out over the present carrier, from now on.
-    pub(super) fn abandon_carrier(&self) {
+    /// Has nothing more come in or go out over the present carrier, from now on. The link is down
+    /// when what is returned is dropped before the next carrier is there.
+    pub(super) fn abandon_carrier(self: &Arc<Shared>) -> CarrierGuard<'_> {
         let mut state = self.lock();
         state.carrier += 1;
         state.mux.carrier_down();
+        let number = state.carrier;
         drop(state);
         self.replaced.notify_waiters();
+        CarrierGuard { shared: self, number }
     }
 
     fn set_status(&self, status: LinkState) {
@@ -174,12 +177,17 @@ fn replaced() -> io::Error {
 }
 
 /// Takes the link down when its carrier goes, also when that is dropped half-way.
-struct CarrierGuard<'a> {
+pub(super) struct CarrierGuard<'a> {
     shared: &'a Arc<Shared>,
     number: u64,
 }
 
 impl CarrierGuard<'_> {
+    /// The next carrier is about to be used, and sees to the rest.
+    pub(super) fn disarm(mut self) {
+        self.number = 0; // the first carrier has 1
+    }
+
     fn lost(&self, why: &io::Error) {
         self.down(&why.to_string());
     }
@@ -191,8 +199,9 @@ impl CarrierGuard<'_> {
         }
         state.carrier += 1; // says it once
         state.mux.carrier_down();
+        let last_heard = self.shared.begin + state.mux.last_heard();
         drop(state);
-        self.shared.set_status(LinkState::Down(Instant::now(), why.into()));
+        self.shared.set_status(LinkState::Down(last_heard, why.into()));
     }
 }
 

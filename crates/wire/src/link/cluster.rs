@@ -107,9 +107,10 @@ impl Links {
         let nonce = hello::welcome(carrier, hello, &link.shared.key, &self.name).await?;
         let peer_received = hello::read_proof(carrier, hello, &link.shared.key, &nonce).await?;
         // From here on nothing may arrive over the old carrier any more, or we would receive twice.
-        link.shared.abandon_carrier();
+        let without_carrier = link.shared.abandon_carrier();
         let received = link.shared.lock().mux.received();
         hello::resumed(carrier, received).await?;
+        without_carrier.disarm();
         Ok((Accepted::Resumed(link), peer_received))
     }
 }

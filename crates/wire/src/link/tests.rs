@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::hello;
 use crate::message::{Reason, Target};
 
 /// Hands out one end of a pipe to the laptop and the other to the cluster.
@@ -182,9 +183,38 @@ async fn the_state_of_a_link_can_be_watched() {
 
     status.wait_for(|state| *state == LinkState::Up).await.expect("up");
     both.pipes.closed.store(true, Relaxed);
-    both.cluster.shared.abandon_carrier();
+    drop(both.cluster.shared.abandon_carrier());
     status.wait_for(|state| matches!(state, LinkState::Down(..))).await.expect("down");
     both.pipes.closed.store(false, Relaxed);
 
     status.wait_for(|state| *state == LinkState::Up).await.expect("up again");
+}
+
+#[tokio::test]
+async fn a_link_is_down_when_its_next_carrier_breaks_while_it_is_taken_into_use() {
+    let both = both(0, echo).await;
+    let mut status = both.cluster.status();
+    status.wait_for(|state| *state == LinkState::Up).await.expect("up");
+    let (mut near, far) = duplex(64 << 10);
+    let shared = &both.laptop.shared;
+    let mut resuming = Box::pin(hello::resume(&mut near, &shared.id, &shared.key, 0));
+    let mut accepting = Box::pin(both.links.accept(far));
+
+    poll_once(&mut resuming).await; // asks
+    poll_once(&mut accepting).await; // has it prove who it is
+    poll_once(&mut resuming).await; // proves it
+    drop(resuming);
+    drop(near);
+    let broken = accepting.await.err();
+
+    assert!(matches!(broken, Some(hello::HelloError::Carrier(_))), "{broken:?}");
+    assert!(matches!(*status.borrow(), LinkState::Down(..)), "{:?}", *status.borrow());
+}
+
+async fn poll_once<F: Future + Unpin>(future: &mut F) {
+    poll_fn(|context| {
+        let _ = std::pin::Pin::new(&mut *future).poll(context);
+        Poll::Ready(())
+    })
+    .await;
 }
