@@ -124,6 +124,19 @@ fn a_port_on_which_nothing_listens_refuses_at_once() {
 }
 
 #[test]
+fn a_ping_is_answered_by_who_is_there_and_by_nobody_else() {
+    let (cluster, laptop) = bed("ping");
+    let pod = cluster.pod_ip("tomcat");
+    let nobody = cluster.unused_ip(&pod);
+    let _connect = laptop.connect(&[]);
+
+    assert_eq!(laptop.ping(&pod), "answered");
+    assert_eq!(laptop.ping(&nobody), "unreachable");
+    let route = laptop.run(&["ip", "route", "get", &nobody]).ok();
+    assert!(route.contains("dev kt"), "it was asked in the cluster: {route}");
+}
+
+#[test]
 fn downloads_and_uploads_arrive_whole() {
     let (cluster, laptop) = bed("whole");
     let address = cluster.pod_ip("tomcat");
