@@ -14,7 +14,7 @@ mod proxy;
 mod running;
 mod snapshot;
 
-pub use bed::{domain, ktctl, load_program_as, long, skip};
+pub use bed::{domain, ktctl, load_image, load_program_as, long, skip};
 pub use cluster::Cluster;
 pub use conversation::Conversation;
 pub use laptop::{Kind, Laptop, Process};

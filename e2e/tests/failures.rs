@@ -77,6 +77,22 @@ fn an_image_that_holds_no_shadow_is_named() {
 }
 
 #[test]
+fn an_image_whose_program_runs_on_and_is_no_shadow_is_named() {
+    let bed = Bed::new("silentimage");
+    for (kind, script) in [
+        ("sleeps", "exec /bin/busybox sleep 1000"),
+        ("accepts", "exec /bin/busybox nc -ll -p 17617 -e /bin/busybox sleep 1000"),
+        ("greets", "exec /bin/busybox nc -ll -p 17617 -e /bin/busybox echo SSH-2.0-OpenSSH_9.2"),
+    ] {
+        let image = format!("testbed/{kind}:local");
+        e2e::load_image(&image, "/bin/busybox:/bin/busybox", &["/bin/busybox", "sh", "-c", script]);
+
+        let said = format!("image {image} does not contain a matching shadow");
+        bed.fails(&["connect", "--image", &image], 1, &[&said, "leave --image out"]);
+    }
+}
+
+#[test]
 fn a_namespace_without_a_pod_is_told_to_need_an_image() {
     let bed = Bed::new("nopods");
     bed.cluster.kubectl(&["scale", "deployment/tomcat", "--replicas=0"]).expect("no pods of tomcat");
