@@ -135,6 +135,18 @@ fn a_laptop_without_a_tun_device_is_told_of_the_proxy() {
 }
 
 #[test]
+fn a_packet_filter_that_lets_no_connection_into_the_cluster_is_named() {
+    let mut bed = Bed::new("filter");
+    let rules = "add table inet strict { chain out { type filter hook output priority -250; \
+                 ip daddr { 10.244.0.0/16, 10.96.0.0/16 } drop; }; }";
+    bed.laptop.root(&["nft", rules]).ok();
+    bed.on_laptop = bed.laptop.snapshot();
+    let _filter = Filter(&bed.laptop);
+
+    bed.fails(&["connect"], 1, &["does not get through this laptop's own network", "--disableTunDevice"]);
+}
+
+#[test]
 fn what_was_mistyped_is_named_before_anything_is_done() {
     let bed = Bed::new("typed");
 
@@ -177,6 +189,15 @@ fn an_exit_without_the_api_server_names_what_stays_and_the_next_run_removes_it()
     let mut next = bed.laptop.connect(&[]);
     assert_eq!(next.interrupt(TOLD).code, 0);
     bed.assert_as_before();
+}
+
+/// The table `strict` of a laptop, which goes when this is dropped.
+struct Filter<'a>(&'a Laptop);
+
+impl Drop for Filter<'_> {
+    fn drop(&mut self) {
+        self.0.root(&["nft", "delete table inet strict"]);
+    }
 }
 
 /// A laptop and a namespace, and how both were.
