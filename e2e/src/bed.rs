@@ -55,16 +55,25 @@ pub fn load_program_as(program: &str, image: &str) -> bool {
     if !built.exists() {
         return false;
     }
-    let archive = checkout().join(format!("target/{program}-{}.tar", std::process::id()));
-    let (built, path) = (built.display().to_string(), archive.display().to_string());
     let entry = if program == "router" { "/usr/sbin/router" } else { "/shadow" };
-    let file = format!("{built}:{entry}");
-    let build = ["build-image", "--user", "65532", image, &path, &file, "--", entry];
+    load_image(image, &format!("{}:{entry}", built.display()), &[entry]);
+    true
+}
+
+/// Puts a program of this machine onto every node as an image of this name. The file is `HERE:THERE`,
+/// and the arguments of a container follow those of the entry.
+///
+/// # Panics
+/// When the test bed does not take it.
+pub fn load_image(image: &str, file: &str, entry: &[&str]) {
+    let name = image.replace(['/', ':'], "-");
+    let archive = checkout().join(format!("target/{name}-{}.tar", std::process::id()));
+    let path = archive.display().to_string();
+    let build = [&["build-image", "--user", "65532", image, &path, file, "--"], entry].concat();
     for args in [&build[..], &["load-image", &path]] {
         assert!(testbed(args).status().expect("run the test bed").success(), "{args:?}");
     }
     let _ = std::fs::remove_file(archive); // a later build removes it as well
-    true
 }
 
 /// The root of the work tree.

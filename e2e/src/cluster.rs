@@ -63,6 +63,14 @@ impl Cluster {
         kubectl(&args, manifests).unwrap_or_else(|said| panic!("apply to {}: {said}", self.namespace));
     }
 
+    /// Asks the API server whether it would take a pod; the error is what it said.
+    ///
+    /// # Errors
+    /// When it would not.
+    pub fn try_pod(&self, pod: &Value) -> Result<String, String> {
+        kubectl(&["-n", &self.namespace, "create", "--dry-run=server", "-f", "-"], &pod.to_string())
+    }
+
     /// An object, or a list of objects, as the administrator sees it; `None` when there is none.
     pub fn object(&self, what: &str) -> Option<Value> {
         let text = self.kubectl(&["get", "-o", "json", what]).ok()?;
@@ -87,6 +95,18 @@ impl Cluster {
         let label = format!("app={app}");
         self.kubectl(&["get", "pods", "-l", &label, "-o", "jsonpath={.items[0].status.podIP}"])
             .expect("the pod has an address")
+    }
+
+    /// An address of the same node's range that no pod has. A node gives its addresses one after the
+    /// other, so one that was given a while ago is not given again soon.
+    pub fn unused_ip(&self, pod: &str) -> String {
+        let all = ["get", "pods", "-A", "-o", "jsonpath={.items[*].status.podIP}"];
+        let used = self.kubectl(&all).expect("list the pods");
+        let (range, last) = pod.rsplit_once('.').expect("an IPv4 address");
+        let last: u8 = last.parse().expect("a number");
+        let before = (2..=254).rev().cycle().skip_while(|number| *number != last).skip(20);
+        let mut unused = before.map(|number| format!("{range}.{number}"));
+        unused.find(|address| !used.split(' ').any(|ip| ip == address)).expect("one is free")
     }
 
     /// What a GET request from a pod of the namespace is answered with; the error is curl-like.

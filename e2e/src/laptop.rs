@@ -10,6 +10,25 @@ use crate::{Cluster, Snapshot, bed, wait_until};
 /// How long a program that is to end by itself may run, in seconds.
 const PATIENCE: u64 = 60;
 
+/// Sends an echo request and looks at what comes back for it. (`ping` of busybox does not show errors.)
+const PING: &str = r#"
+    socket(my $s, PF_INET, SOCK_RAW, getprotobyname("icmp") // 1) or die "socket: $!";
+    my $request = sub { pack("C2 n3 a8", 8, 0, $_[0], $$ & 0xffff, 1, "kt-ping!") };
+    my $sum = unpack("%32n*", $request->(0)); $sum = ($sum >> 16) + ($sum & 0xffff) while $sum >> 16;
+    send($s, $request->(~$sum & 0xffff), 0, pack_sockaddr_in(0, inet_aton($ARGV[0]))) or die "send: $!";
+    my $until = time + 6;
+    while (time < $until) {
+        vec(my $ready = "", fileno $s, 1) = 1;
+        select($ready, undef, undef, 0.5) or next;
+        recv($s, my $packet, 2000, 0);
+        my $icmp = substr($packet, 4 * (ord($packet) & 15));
+        my ($type, $id) = unpack("C x3 n", $icmp);
+        if ($type == 0 && $id == ($$ & 0xffff) && substr($packet, 12, 4) eq inet_aton($ARGV[0])) { print "answered"; exit }
+        if ($type == 3 && substr($icmp, 24, 4) eq inet_aton($ARGV[0])) { print "unreachable"; exit }
+    }
+    print "silence";
+"#;
+
 /// What is peculiar about a laptop: see the test bed's README.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -137,6 +156,12 @@ impl Laptop {
     /// Asks for an address with `curl`, within 10 s; an answer of 400 or above is an error.
     pub fn get(&self, url: &str) -> Ended {
         self.run(&["curl", "-sSf", "--max-time", "10", "--noproxy", "*", url])
+    }
+
+    /// What becomes of one echo request (`ping`) to an IPv4 address within 6 s: it is `answered`, the
+    /// address is called `unreachable`, or there is `silence`.
+    pub fn ping(&self, address: &str) -> String {
+        self.run_sudo(&["perl", "-MSocket", "-e", PING, address]).ok()
     }
 
     /// Runs a web server on 127.0.0.1 of the laptop that answers `page`, and waits until it does.

@@ -9,15 +9,17 @@ mod cluster;
 mod conversation;
 mod laptop;
 mod lease;
+mod policy;
 mod proxy;
 mod running;
 mod snapshot;
 mod transfer;
 
-pub use bed::{domain, ktctl, load_program_as, long, skip};
+pub use bed::{domain, ktctl, load_image, load_program_as, long, skip};
 pub use cluster::Cluster;
 pub use conversation::Conversation;
 pub use laptop::{Kind, Laptop, Process, Pulled};
+pub use policy::Policy;
 pub use proxy::{Proxy, unused_port};
 pub use running::{Ended, Running};
 pub use snapshot::Snapshot;

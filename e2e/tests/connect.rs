@@ -27,6 +27,52 @@ fn an_ordinary_user_gets_a_proxy_for_all_dialects_and_nothing_on_the_laptop_chan
     laptop.snapshot().assert_as(&before);
 }
 
+// Browsers ask a SOCKS5 proxy by name, for several parts of a page at once and again on connections
+// that they keep.
+// covers: 4-8
+#[test]
+fn the_parts_of_a_page_come_through_the_proxy_as_a_browser_asks_for_them() {
+    let (_cluster, laptop) = bed("browser");
+    let mut connect = laptop.ktctl(&["connect", "--disableTunDevice"]);
+    connect.wait_for(PROXY_HINT, 20);
+    let proxy = ["--socks5-hostname", "127.0.0.1:2223"];
+
+    let page = curl(&laptop, &[&proxy[..], &["http://tomcat:8080/", "http://tomcat:8080/"]].concat());
+    assert_eq!(page.text.matches(DEMO).count(), 2, "{}", page.text);
+    let parts = "http://tomcat:8080/bytes?n=100000&part=[1-12]";
+    let sizes = ["-o", "/dev/null", "-w", "%{http_code} %{size_download}\n", parts];
+    let loaded = curl(&laptop, &[&proxy[..], &["--parallel", "--parallel-max", "6"], &sizes].concat());
+
+    assert_eq!(loaded.ok().lines().filter(|line| *line == "200 100000").count(), 12);
+}
+
+// covers: 4-7
+#[test]
+fn by_the_articles_variable_root_reaches_all_five_addresses_and_an_ordinary_user_those_of_numbers() {
+    let (cluster, laptop) = bed("variable");
+    let numbers = [cluster.pod_ip("tomcat"), cluster.service_ip("tomcat")];
+    let namespace = cluster.namespace();
+    let names =
+        ["tomcat".to_owned(), format!("tomcat.{namespace}"), format!("tomcat.{namespace}.svc.cluster.local")];
+    let variable = ["env", "http_proxy=socks://127.0.0.1:2223", "curl", "-sS", "-m", "10"];
+    let get = |host: &String| laptop.run(&[&variable[..], &[&url(host)]].concat());
+
+    let mut connect = laptop.connect(&[]);
+    for host in numbers.iter().chain(&names) {
+        assert!(get(host).ok().contains(DEMO), "{host}");
+    }
+    assert_eq!(connect.interrupt(15).code, 0);
+    let mut connect = laptop.ktctl(&["connect", "--method", "socks"]);
+    connect.wait_for(PROXY_HINT, 20);
+
+    for host in &numbers {
+        assert!(get(host).ok().contains(DEMO), "{host}");
+    }
+    for host in &names {
+        assert!(get(host).text.contains("resolve"), "a name is looked up on the laptop: {host}");
+    }
+}
+
 #[test]
 fn the_proxy_works_beside_the_device() {
     let (cluster, laptop) = bed("beside");
@@ -121,6 +167,19 @@ fn a_port_on_which_nothing_listens_refuses_at_once() {
 
     assert_eq!(refused.code, 7, "{}", refused.text); // 28 would be the end of patience
     assert!(laptop.get(&url(&pod)).ok().contains(DEMO));
+}
+
+#[test]
+fn a_ping_is_answered_by_who_is_there_and_by_nobody_else() {
+    let (cluster, laptop) = bed("ping");
+    let pod = cluster.pod_ip("tomcat");
+    let nobody = cluster.unused_ip(&pod);
+    let _connect = laptop.connect(&[]);
+
+    assert_eq!(laptop.ping(&pod), "answered");
+    assert_eq!(laptop.ping(&nobody), "unreachable");
+    let route = laptop.run(&["ip", "route", "get", &nobody]).ok();
+    assert!(route.contains("dev kt"), "it was asked in the cluster: {route}");
 }
 
 #[test]

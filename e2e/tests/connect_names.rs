@@ -1,7 +1,14 @@
 //! `connect` on each kind of laptop: addresses and names of the cluster work, and the rest of the
 //! world stays as it was.
 
-use e2e::{Cluster, DEMO, Ended, Kind, Laptop, skip};
+use std::time::{Duration, Instant};
+
+use e2e::{Cluster, DEMO, Ended, Kind, Laptop, Running, skip};
+
+/// Within which time a laptop's peculiarity must be told.
+const TOLD: Duration = Duration::from_secs(15);
+/// How much a busy machine may add to a time.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 // `git` is found by the laptop's own search suffix.
 // covers: 4-2, 4-3, 4-4, 2-1, 1-5, 1-6, 7-12
@@ -49,7 +56,7 @@ fn behind_a_firewall_the_redirection_is_said_and_all_forms_of_address_work() {
     let Some((cluster, laptop)) = bed("firewall", Kind::Firewall) else { return };
     let before = World::of(&laptop);
 
-    let mut connect = laptop.connect(&[]);
+    let mut connect = connect_in_time(&laptop, &[]);
 
     connect.wait_for("a firewall on this laptop drops connections", 0);
     connect.wait_for("redirection by nft", 0);
@@ -72,7 +79,7 @@ fn with_a_strict_reverse_path_filter_all_forms_of_address_work_and_the_world_sta
 fn with_a_vpn_over_the_clusters_range_the_overlap_is_named_with_the_advice() {
     let Some((cluster, laptop)) = bed("vpn", Kind::Vpn) else { return };
 
-    let mut connect = laptop.connect(&["--includeIps", "10.244.0.0/16"]);
+    let mut connect = connect_in_time(&laptop, &["--includeIps", "10.244.0.0/16"]);
 
     let said = connect.wait_for("corp0", 1);
     assert!(said.contains("WRN") && said.contains("--excludeIps"), "{said}");
@@ -108,6 +115,22 @@ fn without_dns_the_name_server_stays_and_addresses_work() {
     }
     assert!(laptop.get(&format!("http://{}:8080", cluster.service_ip("tomcat"))).ok().contains(DEMO));
     assert_ne!(laptop.get("http://tomcat:8080").code, 0);
+}
+
+#[test]
+fn odd_answers_of_the_office_come_as_without_connect() {
+    for kind in [Kind::Plain, Kind::Resolved] {
+        let Some((_cluster, laptop)) = bed(&format!("odd{kind:?}").to_lowercase(), kind) else { return };
+        let before = odd_names(&laptop);
+        let silence = silence(&laptop);
+
+        let _connect = laptop.connect(&[]);
+
+        assert_eq!(odd_names(&laptop), before, "{kind:?}");
+        let during = self::silence(&laptop);
+        assert_eq!(during.0, silence.0, "{kind:?}: what is never answered");
+        assert!(during.1 <= silence.1 + PATIENCE, "{kind:?}: {:?} instead of {:?}", during.1, silence.1);
+    }
 }
 
 #[test]
@@ -166,7 +189,7 @@ fn a_service_with_a_new_address_is_found_again_soon() {
     ));
 
     assert_ne!(cluster.service_ip("tomcat"), old);
-    e2e::wait_until("the new address answers", std::time::Duration::from_secs(15), || {
+    e2e::wait_until("the new address answers", Duration::from_secs(15), || {
         let page = laptop.run(&["curl", "-sSf", "-m", "2", "http://tomcat:8080"]);
         page.text.contains(DEMO).then_some(())
     });
@@ -180,6 +203,39 @@ fn bed(name: &str, kind: Kind) -> Option<(Cluster, Laptop)> {
         return None;
     };
     Some((cluster, laptop))
+}
+
+/// Connects, within the time that a failure has to be told in.
+fn connect_in_time(laptop: &Laptop, args: &[&str]) -> Running {
+    let since = Instant::now();
+    let connect = laptop.connect(args);
+    assert!(since.elapsed() < TOLD, "ready after {:?}", since.elapsed());
+    connect
+}
+
+/// What becomes of names with an alias, with addresses of one family, and with more addresses than a
+/// datagram takes.
+fn odd_names(laptop: &Laptop) -> Vec<String> {
+    let names = ["web.example.com", "v4only.example.com", "v6only.example.com", "big.example.com"];
+    let found: Vec<String> = names
+        .into_iter()
+        .map(|name| {
+            let (name, code, text) = look_up(laptop, name);
+            assert_eq!(code, 0, "{name}: {text}");
+            text
+        })
+        .collect();
+    assert!(found[0].starts_with("www.example.com: "), "the alias is followed: {}", found[0]);
+    assert!(!found[1].contains("::") && found[2].contains("::"), "{found:?}");
+    assert_eq!(found[3].split_whitespace().count(), 1 + 120, "all addresses: {}", found[3]);
+    found
+}
+
+/// What becomes of a name that is never answered, and after what time.
+fn silence(laptop: &Laptop) -> (String, Duration) {
+    let since = Instant::now();
+    let (_, _, text) = look_up(laptop, "silent.example.com");
+    (text, since.elapsed())
 }
 
 /// The forms of the quick start, and the one that Kubernetes knows besides.
@@ -223,9 +279,9 @@ impl World {
 /// Asks the resolver of the C library, as programs do, and sorts the addresses.
 fn look_up(laptop: &Laptop, name: &'static str) -> (&'static str, i32, String) {
     let script = r#"
-        my ($error, @found) = Socket::getaddrinfo($ARGV[0], "", { socktype => 1 });
+        my ($error, @found) = Socket::getaddrinfo($ARGV[0], "", { socktype => 1, flags => Socket::AI_CANONNAME });
         if ($error) { print $error == Socket::EAI_NONAME ? "no such name" : "error: $error"; exit 1 }
-        print join " ", sort map { (Socket::getnameinfo($_->{addr}, Socket::NI_NUMERICHOST))[1] } @found;
+        print "$found[0]{canonname}: ", join " ", sort map { (Socket::getnameinfo($_->{addr}, Socket::NI_NUMERICHOST))[1] } @found;
     "#;
     let Ended { code, text } = laptop.run(&["perl", "-MSocket", "-e", script, name]);
     (name, code, text)

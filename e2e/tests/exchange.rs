@@ -33,6 +33,27 @@ fn the_quick_start_works_in_the_cluster_and_on_the_laptop_and_leaves_no_trace() 
     Snapshot::wait_until_as(&before, 10, || cluster.snapshot());
 }
 
+// covers: 3-14
+#[test]
+fn calls_past_the_service_go_on_to_the_pods_as_the_readme_says() {
+    let (cluster, laptop) = Laptop::with_cluster("past");
+    let _local = laptop.serve(8080, LOCAL);
+    let readme = include_str!("../../README.md").split_whitespace().collect::<Vec<_>>().join(" ");
+
+    let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
+
+    cluster.wait_for_answer(URL, LOCAL, NODES);
+    let past = cluster.get(&format!("http://{}:8080", cluster.pod_ip("tomcat"))).expect("an answer");
+    assert!(past.contains(DEMO), "{past}");
+    for text in [
+        "Calls which do not go through the service (straight to pod IPs, as with Nacos or Eureka) do not come to you",
+        "`spring.cloud.nacos.discovery.ip: ${spring.application.name}`",
+    ] {
+        assert!(readme.contains(text), "{text}");
+    }
+    assert_eq!(exchange.interrupt(30).code, 0);
+}
+
 // covers: 3-11
 #[test]
 fn the_line_of_an_article_with_an_image_works_as_typed() {

@@ -77,6 +77,22 @@ fn an_image_that_holds_no_shadow_is_named() {
 }
 
 #[test]
+fn an_image_whose_program_runs_on_and_is_no_shadow_is_named() {
+    let bed = Bed::new("silentimage");
+    for (kind, script) in [
+        ("sleeps", "exec /bin/busybox sleep 1000"),
+        ("accepts", "exec /bin/busybox nc -ll -p 17617 -e /bin/busybox sleep 1000"),
+        ("greets", "exec /bin/busybox nc -ll -p 17617 -e /bin/busybox echo SSH-2.0-OpenSSH_9.2"),
+    ] {
+        let image = format!("testbed/{kind}:local");
+        e2e::load_image(&image, "/bin/busybox:/bin/busybox", &["/bin/busybox", "sh", "-c", script]);
+
+        let said = format!("image {image} does not contain a matching shadow");
+        bed.fails(&["connect", "--image", &image], 1, &[&said, "leave --image out"]);
+    }
+}
+
+#[test]
 fn a_namespace_without_a_pod_is_told_to_need_an_image() {
     let bed = Bed::new("nopods");
     bed.cluster.kubectl(&["scale", "deployment/tomcat", "--replicas=0"]).expect("no pods of tomcat");
@@ -116,6 +132,18 @@ fn a_laptop_without_a_tun_device_is_told_of_the_proxy() {
         1,
         &["/dev/net/tun", "--disableTunDevice"],
     );
+}
+
+#[test]
+fn a_packet_filter_that_lets_no_connection_into_the_cluster_is_named() {
+    let mut bed = Bed::new("filter");
+    let rules = "add table inet strict { chain out { type filter hook output priority -250; \
+                 ip daddr { 10.244.0.0/16, 10.96.0.0/16 } drop; }; }";
+    bed.laptop.root(&["nft", rules]).ok();
+    bed.on_laptop = bed.laptop.snapshot();
+    let _filter = Filter(&bed.laptop);
+
+    bed.fails(&["connect"], 1, &["does not get through this laptop's own network", "--disableTunDevice"]);
 }
 
 #[test]
@@ -161,6 +189,15 @@ fn an_exit_without_the_api_server_names_what_stays_and_the_next_run_removes_it()
     let mut next = bed.laptop.connect(&[]);
     assert_eq!(next.interrupt(TOLD).code, 0);
     bed.assert_as_before();
+}
+
+/// The table `strict` of a laptop, which goes when this is dropped.
+struct Filter<'a>(&'a Laptop);
+
+impl Drop for Filter<'_> {
+    fn drop(&mut self) {
+        self.0.root(&["nft", "delete table inet strict"]);
+    }
 }
 
 /// A laptop and a namespace, and how both were.

@@ -1,8 +1,8 @@
 //! Flags that every command takes, and old spellings of them, against the cluster.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use e2e::{Cluster, DEMO, LOCAL, Laptop, Snapshot};
+use e2e::{Cluster, DEMO, LOCAL, Laptop, Policy, Snapshot};
 
 // covers: 1-3
 #[test]
@@ -79,6 +79,112 @@ fn what_is_asked_of_the_shadow_stands_in_its_pod() {
         assert_eq!(container["resources"][kind]["memory"], "64Mi", "{container}");
         assert_eq!(container["resources"][kind]["cpu"], "200m", "{container}");
     }
+}
+
+// covers: 7-15
+#[test]
+fn a_service_account_and_labels_of_ones_own_go_before_the_built_in_ones() {
+    let (cluster, laptop) = Laptop::with_cluster("ownlabels");
+    let before = cluster.snapshot();
+    cluster.kubectl(&["create", "serviceaccount", "special"]).expect("make an account");
+    let _local = laptop.serve(8080, LOCAL);
+    let flags = "exchange tomcat --expose 8080 -l kt-role=mine,team=blue --serviceAccount special";
+
+    let mut exchange = laptop.ktctl(&flags.split_whitespace().collect::<Vec<_>>());
+    exchange.wait_for("Now all request to", 30);
+
+    let pods = cluster.object("pods").expect("pods");
+    let pods = pods["items"].as_array().expect("a list");
+    let pod = pods.iter().find(|pod| pod["metadata"]["labels"]["team"] == "blue").expect("the shadow");
+    assert_eq!(pod["metadata"]["labels"]["kt-role"], "mine");
+    assert_eq!(pod["spec"]["serviceAccountName"], "special");
+    let service = cluster.object("service/tomcat").expect("the service");
+    assert_eq!(service["spec"]["selector"]["kt-role"], "mine");
+    cluster.wait_for_answer("http://tomcat:8080", LOCAL, 10);
+    assert_eq!(exchange.interrupt(30).code, 0, "{}", exchange.text());
+    cluster.kubectl(&["delete", "serviceaccount", "special"]).expect("remove the account");
+    Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
+}
+
+// A node here can pull nothing: so a policy tells which pods shall be pulled anew.
+// covers: 7-15
+#[test]
+fn an_image_is_pulled_anew_when_the_user_says_so() {
+    const MESSAGE: &str = "pulled anew, which this namespace refuses";
+    let (cluster, laptop) = Laptop::with_cluster("pullanew");
+    let image = "kt-connect-shadow:flags";
+    if !e2e::load_program_as("shadow", image) {
+        return e2e::skip("pullanew", "there is no program for pods: run `make build`");
+    }
+    let rule = "object.spec.containers.all(c, c.imagePullPolicy != 'Always')";
+    let refused = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "try"}, "spec": {
+        "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}, "containers": [
+        {"name": "try", "image": "x", "imagePullPolicy": "Always", "securityContext":
+        {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}]}}"#;
+    let _policy = Policy::new(&cluster, rule, MESSAGE, &refused.parse().expect("JSON"));
+
+    for flag in ["-f", "--forceUpdate"] {
+        let ended = laptop.ktctl(&["connect", "--disableTunDevice", "--image", image, flag]).wait(30);
+        assert!(ended.code == 1 && ended.text.contains(MESSAGE), "{flag}: {}", ended.text);
+    }
+    let mut connect = laptop.ktctl(&["connect", "--disableTunDevice", "--image", image]);
+    connect.wait_for("All looks good", 30);
+}
+
+#[test]
+fn the_time_for_a_port_forward_is_as_asked_for() {
+    let (_cluster, laptop) = Laptop::with_cluster("forwardtime");
+    let (image, script) = ("testbed/sleeps:flags", "exec /bin/busybox sleep 1000");
+    e2e::load_image(image, "/bin/busybox:/bin/busybox", &["/bin/busybox", "sh", "-c", script]);
+
+    for (seconds, least, most) in [("2", 2, 6), ("12", 12, 17)] {
+        let flags = ["connect", "--disableTunDevice", "--image", image, "--portForwardTimeout", seconds];
+        let mut connect = laptop.ktctl(&flags);
+        connect.wait_for(" is ready", 30);
+        let since = Instant::now();
+
+        assert_eq!(connect.wait(20).code, 1);
+
+        let took = since.elapsed().as_secs_f32().round() as u32;
+        assert!((least..=most).contains(&took), "--portForwardTimeout {seconds}: {took} s");
+    }
+}
+
+// covers: 1-4
+#[test]
+fn a_debug_log_is_written_beside_what_is_shown_and_its_user_can_read_it() {
+    let (_cluster, laptop) = Laptop::with_cluster("debug");
+
+    let mut connect = laptop.connect(&["--debug"]);
+    assert_eq!(connect.interrupt(15).code, 0);
+
+    let shown = connect.text();
+    let path = shown.lines().find_map(|line| line.split_once("the debug log is ")).expect("its path").1;
+    let written = laptop.run(&["cat", path]).ok();
+    for line in shown.lines().filter(|line| line.contains("All looks good") || line.contains(" start at ")) {
+        assert!(written.contains(line), "{line:?} is not in: {written}");
+    }
+    assert!(written.contains(" DBG "), "{written}");
+    laptop.root(&["rm", path]).ok();
+}
+
+// The office gives its answers a life of 30 s.
+// covers: 7-11
+#[test]
+fn answers_of_the_dns_are_remembered_for_the_time_asked_for() {
+    let (_cluster, laptop) = Laptop::with_cluster("dnsttl");
+    let left = || {
+        lifetime(&laptop);
+        std::thread::sleep(Duration::from_millis(2500));
+        lifetime(&laptop)
+    };
+
+    let mut connect = laptop.connect(&[]);
+    assert!(left() <= 28, "it was remembered");
+    assert_eq!(connect.interrupt(15).code, 0);
+    let _connect = laptop.connect(&["--dnsCacheTtl", "1"]);
+
+    assert_eq!(left(), 30, "it was asked for again");
 }
 
 // covers: 3-5
@@ -230,6 +336,21 @@ fn a_laptop_whose_clock_is_an_hour_off_beats_in_the_clusters_time_unless_told_no
         assert_eq!(is_dead, flag.is_some(), "{clock}: {dry}");
         assert_eq!(exchange.interrupt(30).code, 0);
     }
+}
+
+/// The seconds that an answer of the laptop's first name server may be remembered.
+fn lifetime(laptop: &Laptop) -> u32 {
+    let script = r#"
+        open(my $file, "<", "/etc/resolv.conf"); my ($server) = map { /^nameserver (\S+)/ } <$file>;
+        my $socket = IO::Socket::INET->new(Proto => "udp", PeerAddr => $server, PeerPort => 53) or die $!;
+        my $question = pack("(C/a)*", "www", "example", "com", "") . pack("n2", 1, 1);
+        $socket->send(pack("n6", 7, 0x100, 1, 0, 0, 0) . $question);
+        local $SIG{ALRM} = sub { die "no answer" }; alarm 5;
+        $socket->recv(my $answer, 2000);
+        my ($owner, $kind, $class, $life) = unpack("n3 N", substr($answer, 12 + length $question));
+        print $life;
+    "#;
+    laptop.run(&["perl", "-MIO::Socket::INET", "-e", script]).ok().trim().parse().expect("a number")
 }
 
 /// Seconds since the last heartbeat of the only shadow, by this machine's clock, which is the cluster's.

@@ -1,11 +1,12 @@
 //! Which cluster, as whom: the kubeconfig's rules and the HTTP client made of them.
 //!
-//! Neighbours: `kubeconfig` chooses, `client` builds kube's client on our own connector, `socket`
-//! is the connection below it, `resolver` and `clock` note what passes by.
+//! Neighbours: `kubeconfig` chooses, `client` builds kube's client on our own connector, `renew` around
+//! it reads credentials anew, `socket` is the connection below, `resolver` and `clock` note what passes by.
 
 mod client;
 mod clock;
 mod kubeconfig;
+mod renew;
 mod resolver;
 mod socket;
 
@@ -71,7 +72,21 @@ impl Access {
         let chosen = kubeconfig::choose(self)?;
         let config = kubeconfig::config(self, &chosen).await?;
         let server = config.cluster_url.to_string();
-        let made = client::make(config, chosen, settings);
-        made.map_err(|error| Error::Client { server, cause: crate::api::causes(&error) })
+        let made = client::make(self, &config, chosen, settings);
+        made.map_err(|error| match log_in_failure(&config, &error) {
+            Some(source) => Error::Server { server, source },
+            None => Error::Client { server, cause: crate::api::causes(&error) },
+        })
     }
+}
+
+/// What is wrong with the kubeconfig's way to credentials, with the name of its program if it has one.
+fn log_in_failure(config: &kube::Config, error: &kube::Error) -> Option<ApiError> {
+    let kube::Error::Auth(source) = error else { return None };
+    let cause = crate::api::causes(source);
+    let program = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());
+    Some(ApiError::Credentials(match program {
+        Some(program) => format!("log-in program {program}: {cause}"),
+        None => cause,
+    }))
 }

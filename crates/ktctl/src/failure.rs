@@ -142,6 +142,9 @@ fn of_shadow(error: &shadow::Error) -> Option<String> {
         shadow::Error::Failed { failure: shadow::Failure::Image { .. }, .. } => {
             Some("check --image and --imagePullSecret; without --image no registry is needed".into())
         }
+        shadow::Error::Failed { failure: shadow::Failure::NoSuchNode(_), .. } => {
+            Some("no node has what the pod asks for: check --nodeSelector".into())
+        }
         _ => None,
     }
 }

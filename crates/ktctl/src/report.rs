@@ -35,7 +35,10 @@ pub(crate) fn start(debug: bool) -> Option<std::path::PathBuf> {
         .with_writer(status::Above)
         .with_filter(EnvFilter::new(&ours));
     let path = debug.then(|| std::env::temp_dir().join(format!("kt-{}.log", std::process::id())));
-    let file = path.as_ref().and_then(|path| File::create(path).ok());
+    let file = path.as_ref().and_then(|path| {
+        let _ = std::fs::remove_file(path); // of a process that had the same number, or a trap
+        File::create_new(path).ok()
+    });
     let background = file.map(|file| {
         tracing_subscriber::fmt::layer()
             .event_format(Lines { colour: false, fields: true })

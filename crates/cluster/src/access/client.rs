@@ -19,8 +19,9 @@ use tower::retry::RetryLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 
 use super::kubeconfig::Chosen;
+use super::renew::Renewing;
 use super::socket::Connector;
-use super::{Addresses, Clock};
+use super::{Access, Addresses, Clock};
 use crate::Settings;
 
 /// How long the head of any answer may take. Above the 10 s that an admission webhook has by
@@ -37,24 +38,35 @@ pub(crate) struct Made {
     pub(crate) addresses: Addresses,
 }
 
-/// Builds the client; nothing is sent.
-pub(super) fn make(config: Config, chosen: Chosen, settings: &Settings) -> Result<Made, Error> {
+/// Builds the client, which reads its credentials anew when they have expired; nothing is sent.
+pub(super) fn make(
+    access: &Access,
+    config: &Config,
+    chosen: Chosen,
+    settings: &Settings,
+) -> Result<Made, Error> {
     let (clock, addresses) = (Clock::default(), Addresses::default());
     let noted = Noted { clock: clock.clone(), addresses: addresses.clone() };
-    let tcp = Connector::new(addresses.clone(), settings.connect);
-    let client = match config.proxy_url.clone() {
-        None => stack(&config, tcp, noted, settings)?,
-        Some(proxy) => match proxy.scheme_str() {
-            Some("http") => stack(&config, tunnel(&proxy, tcp), noted, settings)?,
-            Some("https") => {
-                let secure = config.rustls_https_connector_with_connector(tcp)?;
-                stack(&config, tunnel(&proxy, secure), noted, settings)?
-            }
-            _ => return Err(Error::ProxyProtocolUnsupported { proxy_url: Box::new(proxy) }),
-        },
-    };
     let (server, proxy) = (config.cluster_url.clone(), config.proxy_url.clone());
+    let present = with_credentials(config, &noted, settings)?;
+    let again = Access { context: Some(chosen.context.clone()), ..access.clone() };
+    let renewing = Renewing::new(present, again, server.clone(), noted, settings);
+    let client = ClientBuilder::new(renewing, config.default_namespace.clone()).build();
     Ok(Made { client, chosen, server, proxy, clock, addresses })
+}
+
+/// A client with the credentials as they are now.
+pub(super) fn with_credentials(config: &Config, noted: &Noted, settings: &Settings) -> Result<Client, Error> {
+    let (tcp, noted) = (Connector::new(noted.addresses.clone(), settings.connect), noted.clone());
+    let Some(proxy) = config.proxy_url.clone() else { return stack(config, tcp, noted, settings) };
+    match proxy.scheme_str() {
+        Some("http") => stack(config, tunnel(&proxy, tcp), noted, settings),
+        Some("https") => {
+            let secure = config.rustls_https_connector_with_connector(tcp)?;
+            stack(config, tunnel(&proxy, secure), noted, settings)
+        }
+        _ => Err(Error::ProxyProtocolUnsupported { proxy_url: Box::new(proxy) }),
+    }
 }
 
 fn stack<C>(config: &Config, tcp: C, noted: Noted, settings: &Settings) -> Result<Client, Error>
@@ -84,7 +96,7 @@ where
 
 /// What is noted of each answer.
 #[derive(Clone)]
-struct Noted {
+pub(super) struct Noted {
     clock: Clock,
     addresses: Addresses,
 }

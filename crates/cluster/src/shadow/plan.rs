@@ -121,7 +121,7 @@ pub(super) struct Place {
 impl Place {
     /// Takes a refusal into account from now on.
     pub(super) fn adjust(&mut self, adjustment: &Adjustment) {
-        if let Adjustment::OtherArch { arch } = adjustment {
+        if let Adjustment::OtherArch { arch, .. } = adjustment {
             self.arch = Some(*arch);
         }
         self.adjustments.0.push(adjustment.clone());

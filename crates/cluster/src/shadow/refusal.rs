@@ -31,6 +31,8 @@ pub enum Adjustment {
     OtherArch {
         /// Which.
         arch: Arch,
+        /// What the first try met.
+        message: String,
     },
 }
 
@@ -49,7 +51,9 @@ impl fmt::Display for Adjustment {
                 f.write_str("A quota demands limits, using 50m and 64Mi (see --podQuota)")
             }
             Adjustment::NoUser { .. } => f.write_str("The cluster chooses the user of the pod"),
-            Adjustment::OtherArch { arch } => write!(f, "Using the program for {}", arch.word()),
+            Adjustment::OtherArch { arch, message } => {
+                write!(f, "Trying the program for {}: {message}", arch.word())
+            }
         }
     }
 }
@@ -59,13 +63,13 @@ pub(super) fn answer(failed: &Error, wanted: &ShadowWanted, place: &Place) -> Op
     let adjustment = match failed {
         Error::Creating { source: ApiError::Refused(message), .. } => answer_admission(message, wanted)?,
         Error::Failed { failure: Failure::Sysctl(_), .. } => without_sysctls(wanted)?,
-        Error::Failed { failure: Failure::WrongArch(_) | Failure::NoSuchNode(_), .. } => {
+        Error::Failed { failure: failure @ (Failure::WrongArch(_) | Failure::NoSuchNode(_)), .. } => {
             let arch = place.arch?.other();
             let built = match arch {
                 Arch::X86_64 => wanted.programs.x86_64,
                 Arch::Aarch64 => wanted.programs.aarch64,
             };
-            (!built.is_empty()).then_some(Adjustment::OtherArch { arch })?
+            (!built.is_empty()).then(|| Adjustment::OtherArch { arch, message: failure.to_string() })?
         }
         _ => return None,
     };
@@ -74,11 +78,12 @@ pub(super) fn answer(failed: &Error, wanted: &ShadowWanted, place: &Place) -> Op
 
 fn answer_admission(message: &str, wanted: &ShadowWanted) -> Option<Adjustment> {
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    let lower = message.to_lowercase(); // of a policy, which an administrator has worded
     if says(&["must specify limits", "must specify requests", "must specify cpu", "must specify memory"])
         || (message.contains("failed quota") && message.contains("must specify"))
     {
         Some(Adjustment::Limits { message: message.to_owned() })
-    } else if says(&["sysctl"]) {
+    } else if lower.contains("sysctl") || lower.contains("kernel setting") {
         without_sysctls(wanted)
     } else if says(&["runAsUser", "runAsGroup"]) {
         Some(Adjustment::NoUser { message: message.to_owned() })
@@ -146,10 +151,11 @@ mod tests {
     #[test]
     fn another_processor_is_tried_if_there_is_a_program_for_it() {
         let failure = Failure::WrongArch("exec format error".into());
+        let message = failure.to_string();
         let failed = Error::Failed { pod: "x".into(), failure };
         let none = ShadowWanted { programs: Programs::default(), ..wanted() };
 
-        let other = Adjustment::OtherArch { arch: Arch::Aarch64 };
+        let other = Adjustment::OtherArch { arch: Arch::Aarch64, message };
         assert_eq!(answer(&failed, &wanted(), &place()), Some(other));
         assert_eq!(answer(&failed, &none, &place()), None);
     }
