@@ -21,7 +21,7 @@ step() { # NAME COMMAND...: its output is kept, and shown as it comes
 
 cluster_up() {
   scripts/setup.sh cluster &&
-    testbed/testbed up --nodes 2 --laptops 6 --laptop-kind plain,plain,resolved,firewall,vpn,rpfilter
+    testbed/testbed up --nodes 2 --laptops 8 --laptop-kind plain,plain,resolved,firewall,vpn,rpfilter,plain,plain
 }
 
 end_to_end() { # all files but one, which wants another cluster
@@ -30,7 +30,7 @@ end_to_end() { # all files but one, which wants another cluster
     file=$(basename "$file" .rs)
     [[ $file == another_cluster ]] || arguments+=(--test "$file")
   done
-  cargo test -p e2e --no-fail-fast "${arguments[@]}" -- --test-threads=4
+  cargo test -p e2e --no-fail-fast "${arguments[@]}" -- --test-threads=5
 }
 
 end_to_end_elsewhere() {
@@ -42,6 +42,7 @@ step build scripts/build.sh
 step peers scripts/setup.sh peers || broken=$((broken - 1)) # tests that need them say so
 step unit cargo test --workspace --exclude e2e --no-fail-fast
 if step images scripts/images.sh && step cluster cluster_up; then
+  step smoke testbed/smoke
   step e2e end_to_end
   step elsewhere end_to_end_elsewhere
 fi

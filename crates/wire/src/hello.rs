@@ -368,4 +368,25 @@ mod tests {
             "{refused:?}"
         );
     }
+
+    /// Version 1 as it was first sent, made by another program from docs/protocol.md: a laptop opens,
+    /// a laptop resumes, the cluster welcomes, the laptop proves, the cluster ends the hello.
+    #[tokio::test]
+    async fn a_stored_sample_of_version_1_stays_readable() {
+        let mut sample: &[u8] = include_bytes!("../samples/hello.v1");
+        let (key, laptop, cluster) = ([2; 32], [3; 16], [4; 16]);
+
+        let opened = read_hello(&mut sample).await.expect("a hello that opens");
+        let resumed = read_hello(&mut sample).await.expect("a hello that resumes");
+        let answer = read_answer(&mut sample).await.expect("an answer");
+        let received = read_proof(&mut sample, &resumed, &key, &cluster).await.expect("a proof");
+        let last = receive(&mut sample).await.expect("a last word");
+
+        assert_eq!((opened.id, opened.versions, opened.nonce), ([1; 16], (1, 1), laptop));
+        assert_eq!((opened.intent, resumed.intent), (Intent::Open(key), Intent::Resume));
+        assert_eq!((answer.nonce, answer.name.as_str()), (cluster, "shadow 1"));
+        check(&key, b"cluster", &laptop, &cluster, &answer.proof).expect("the cluster knows the key");
+        assert_eq!((received, &last[..]), (4711, &815_u64.to_be_bytes()[..]));
+        assert!(sample.is_empty());
+    }
 }
