@@ -38,18 +38,27 @@ program() { # NAME ADDRESS: neither Debian's Rust nor its Go is new enough
   command -v "$1" >/dev/null || { echo "please install $1: see $2" >&2; return 1; }
 }
 
-# Laptops of the kind `resolved` need it; installed, it would take over this machine's names.
-resolved() {
-  local dir=${KT_TESTBED_DIR:-$cache/kt-testbed}/resolved scratch
-  [[ -e /usr/lib/systemd/systemd-resolved || -d $dir ]] && return
-  echo "unpacking systemd-resolved into $dir"
+unpack() { # PACKAGE FOLDER: its files alone; installed, it would change or start something here
+  local scratch
+  echo "unpacking $1 into $2"
   scratch=$(mktemp -d)
   chmod 755 "$scratch"
-  (cd "$scratch" && { apt-get download -qq systemd-resolved 2>/dev/null || { root apt-get update -qq && apt-get download -qq systemd-resolved; }; })
-  dpkg -x "$scratch"/systemd-resolved_*.deb "$scratch/files"
-  mkdir -p "$(dirname "$dir")"
-  mv "$scratch/files" "$dir"
+  (cd "$scratch" && { apt-get download -qq "$1" 2>/dev/null || { root apt-get update -qq && apt-get download -qq "$1"; }; })
+  dpkg -x "$scratch/$1"_*.deb "$scratch/files"
+  mkdir -p "$(dirname "$2")"
+  mv "$scratch/files" "$2"
   rm -r "$scratch"
+}
+
+# Laptops of the kind `resolved` need it.
+resolved() {
+  local dir=${KT_TESTBED_DIR:-$cache/kt-testbed}/resolved
+  [[ -e /usr/lib/systemd/systemd-resolved || -d $dir ]] || unpack systemd-resolved "$dir"
+}
+
+# The router is compared with it.
+comparison() {
+  have nginx || [[ -d $cache/ktctl/nginx ]] || unpack nginx "$cache/ktctl/nginx"
 }
 
 deny() {
@@ -76,7 +85,7 @@ case ${1-} in
   cluster) packages "${cluster[@]}" && program go https://go.dev/dl && resolved ;;
   build) packages "${build[@]}" && targets ;;
   deny) deny ;;
-  peers) program go https://go.dev/dl && peers ;;
-  all) packages "${cluster[@]}" "${build[@]}" && program go https://go.dev/dl && resolved && targets && deny && peers ;;
+  peers) program go https://go.dev/dl && peers && comparison ;;
+  all) packages "${cluster[@]}" "${build[@]}" && program go https://go.dev/dl && resolved && targets && deny && peers && comparison ;;
   *) sed -n '2,7s/^# \?//p' "$0" >&2; exit 2 ;;
 esac

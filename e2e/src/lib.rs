@@ -20,7 +20,7 @@ pub use cluster::Cluster;
 pub use conversation::Conversation;
 pub use laptop::{Kind, Laptop, Process, Pulled};
 pub use policy::Policy;
-pub use proxy::{Proxy, unused_port};
+pub use proxy::{Proxy, cache, unused_port};
 pub use running::{Ended, Running};
 pub use snapshot::Snapshot;
 pub use transfer::Transfer;

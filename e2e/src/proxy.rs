@@ -28,7 +28,7 @@ http {
   keepalive_requests 100000000; client_max_body_size 0;
   upstream origin { server {origin}; keepalive 64; keepalive_requests 100000000; }
   server {
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{port}{speaks};
     location / {
       proxy_pass http://origin; proxy_http_version 1.1;
       proxy_buffering off; proxy_request_buffering off; {buffer}
@@ -62,15 +62,25 @@ impl Proxy {
         Self::start("router", |dir, port| router(&program, dir, port, origin)).map(Some)
     }
 
-    /// Starts nginx; nothing when it is not installed.
+    /// Starts nginx for HTTP/1; nothing when it is not there.
     ///
     /// # Errors
     /// When it does not start.
     pub fn nginx(origin: SocketAddr) -> io::Result<Option<Self>> {
-        if !has_nginx() {
-            return Ok(None);
-        }
-        Self::start("nginx", |dir, port| nginx(dir, port, origin)).map(Some)
+        Self::of_nginx(origin, "")
+    }
+
+    /// Starts nginx for HTTP/2 alone; nothing when it is not there.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn nginx_http2(origin: SocketAddr) -> io::Result<Option<Self>> {
+        Self::of_nginx(origin, " http2")
+    }
+
+    fn of_nginx(origin: SocketAddr, speaks: &str) -> io::Result<Option<Self>> {
+        let Some(program) = nginx_program() else { return Ok(None) };
+        Self::start("nginx", |dir, port| nginx(&program, dir, port, origin, speaks)).map(Some)
     }
 
     fn start(name: &str, command: impl FnOnce(&Path, u16) -> io::Result<Command>) -> io::Result<Self> {
@@ -133,8 +143,19 @@ impl Drop for Proxy {
     }
 }
 
-fn has_nginx() -> bool {
-    Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+/// The system's, or the one that `scripts/setup.sh peers` has unpacked.
+fn nginx_program() -> Option<PathBuf> {
+    let unpacked = cache().join("ktctl/nginx/usr/sbin/nginx");
+    [PathBuf::from("nginx"), PathBuf::from("/usr/sbin/nginx"), unpacked].into_iter().find(|program| {
+        let said = Command::new(program).arg("-v").stderr(Stdio::null()).status();
+        said.is_ok_and(|status| status.success())
+    })
+}
+
+/// The user's folder for caches.
+pub fn cache() -> PathBuf {
+    let home = || PathBuf::from(env::var_os("HOME").expect("HOME is set")).join(".cache");
+    env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from)
 }
 
 /// Our router, with one who has joined: each request is looked at.
@@ -152,9 +173,10 @@ fn router(program: &Path, dir: &Path, port: u16, origin: SocketAddr) -> io::Resu
     Ok(command)
 }
 
-fn nginx(dir: &Path, port: u16, origin: SocketAddr) -> io::Result<Command> {
+fn nginx(program: &Path, dir: &Path, port: u16, origin: SocketAddr, speaks: &str) -> io::Result<Command> {
     let mut text = NGINX.replace("{dir}", &dir.to_string_lossy());
     text = text.replace("{port}", &port.to_string()).replace("{origin}", &origin.to_string());
+    text = text.replace("{speaks}", speaks);
     let mut buffer = String::new();
     if let Ok(size) = env::var("KT_NGINX_BUFFER") {
         let _ = write!(
@@ -164,8 +186,8 @@ fn nginx(dir: &Path, port: u16, origin: SocketAddr) -> io::Result<Command> {
     }
     let file = dir.join("nginx.conf");
     fs::write(&file, text.replace("{buffer}", &buffer))?;
-    let mut command = Command::new("nginx");
-    command.arg("-c").arg(file).arg("-p").arg(dir);
+    let mut command = Command::new(program);
+    command.arg("-c").arg(file).arg("-p").arg(dir).arg("-e").arg(dir.join("error.log"));
     Ok(command)
 }
 

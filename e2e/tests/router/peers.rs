@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use e2e::{skip, unused_port, wait_until};
+use e2e::{cache, skip, unused_port, wait_until};
 
 /// One of them that serves; dropped, it is ended.
 pub(crate) struct Peer {
@@ -15,9 +15,7 @@ pub(crate) struct Peer {
 
 /// Where a program is; nothing, and the test is skipped, when it was not built.
 pub(crate) fn program(test: &str, name: &str) -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
-    let path = cache.unwrap_or_else(home).join("ktctl/bin").join(name);
+    let path = cache().join("ktctl/bin").join(name);
     if !path.exists() {
         skip(test, &format!("{name} is not built (scripts/setup.sh peers)"));
         return None;
