@@ -335,7 +335,7 @@ fn every_way_to_end_it_leaves_no_trace() {
     let _local = laptop.serve(8080, LOCAL);
     let (on_laptop, in_cluster) = (laptop.snapshot(), cluster.snapshot());
 
-    for signal in ["INT", "TERM", "HUP", "pid file removed"] {
+    for signal in ["INT", "TERM", "HUP", "QUIT", "pid file removed"] {
         let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
         match signal {
             "pid file removed" => drop(laptop.run(&["bash", "-c", "rm ~/.kt/pid/exchange-*.pid"]).ok()),

@@ -39,6 +39,23 @@ fn only_requests_with_the_mark_come_here_and_nothing_is_left() {
 }
 
 #[test]
+fn a_run_that_was_killed_before_it_made_the_routers_pod_does_not_hinder_the_next() {
+    let (cluster, laptop) = Laptop::with_cluster("halfrouter");
+    let before = cluster.snapshot();
+    let _local = laptop.serve(8080, LOCAL);
+    cluster.apply(
+        r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata":
+            {"name": "tomcat-kt-router", "labels": {"control-by": "kt", "kt-role": "router"}}}"#,
+    );
+
+    let mut mesh = mesh(&laptop, &["tomcat", "--expose", "8080", "--versionMark", "mine"]);
+
+    wait_for_marked(&cluster, "VERSION: mine", LOCAL);
+    assert_eq!(mesh.interrupt(20).code, 0);
+    Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
+}
+
+#[test]
 fn with_the_proxy_protocol_the_local_program_is_told_that_the_router_calls() {
     let (cluster, laptop) = Laptop::with_cluster("meshproxy");
     let mut local = laptop.start(&["python3", "-uc", HEADER_TELLER]);

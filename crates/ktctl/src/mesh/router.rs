@@ -32,7 +32,7 @@ pub(super) const ROUNDS: usize = 10;
 /// How long the router may take to tell that it has changed.
 const TELL_WITHIN: Duration = Duration::from_secs(5);
 
-/// Makes the router of a service where there is none. With `mark` it gets these labels: those which
+/// Makes the router of a service where there is none; the caller has locked the service. With `mark` it gets these labels: those which
 /// the service selects already.
 pub(super) async fn ensure(
     cluster: &Cluster,
@@ -45,6 +45,8 @@ pub(super) async fn ensure(
         info!("Router pod already exists");
         return Ok(router);
     }
+    // A run that was killed before it made the pod has left its config map.
+    cluster.remove_router(&target.service).await?;
     let ports = target.ports()?;
     let set = RuleSet {
         version: kt_wire::rules::VERSION,
