@@ -100,6 +100,8 @@ pub enum Progress {
         pod: String,
         /// In Kubernetes' words; empty when there are none yet.
         what: String,
+        /// For how many seconds; said again from time to time.
+        seconds: u64,
     },
     /// The program runs.
     Ready {
@@ -119,10 +121,13 @@ impl fmt::Display for Progress {
                 write!(f, "Creating shadow deployment {deployment} in namespace {namespace}")
             }
             Progress::Adjusted(adjustment) => adjustment.fmt(f),
-            Progress::Waiting { pod, what } if what.is_empty() => {
+            Progress::Waiting { pod, what, .. } if what.is_empty() => {
                 write!(f, "Waiting for pod {pod} ...")
             }
-            Progress::Waiting { pod, what } => write!(f, "Waiting for pod {pod} ... ({what})"),
+            Progress::Waiting { pod, what, seconds: 0 } => write!(f, "Waiting for pod {pod} ... ({what})"),
+            Progress::Waiting { pod, what, seconds } => {
+                write!(f, "Waiting for pod {pod} ... ({what}, for {seconds} s so far)")
+            }
             Progress::Ready { pod } => write!(f, "Pod {pod} is ready"),
         }
     }

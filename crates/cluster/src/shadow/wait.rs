@@ -46,6 +46,7 @@ struct Waiting<'a> {
     cluster: &'a Cluster,
     pod: Pod,
     progress: &'a (dyn Fn(Progress) + Sync),
+    since: Instant,
     /// What was said last.
     said: String,
     events: Vec<Event>,
@@ -55,9 +56,9 @@ struct Waiting<'a> {
 
 impl<'a> Waiting<'a> {
     fn new(cluster: &'a Cluster, pod: &Pod, progress: &'a (dyn Fn(Progress) + Sync)) -> Waiting<'a> {
-        progress(Progress::Waiting { pod: pod.name_any(), what: String::new() });
-        let (pod, said) = (pod.clone(), "no report yet".to_owned());
-        Waiting { cluster, pod, progress, said, events: Vec::new(), allowed: true }
+        progress(Progress::Waiting { pod: pod.name_any(), what: String::new(), seconds: 0 });
+        let (pod, since, said) = (pod.clone(), Instant::now(), "no report yet".to_owned());
+        Waiting { cluster, pod, progress, since, said, events: Vec::new(), allowed: true }
     }
 
     async fn run(&mut self) -> Result<Pod, Stopped> {
@@ -66,6 +67,8 @@ impl<'a> Waiting<'a> {
         let mut watched: Watched<Pod> = Watched::new(pods, &name, settings.poll);
         let mut look = tokio::time::interval(settings.events);
         look.tick().await;
+        let mut again = tokio::time::interval(settings.say_again);
+        again.tick().await;
         let mut unreachable_since = None;
         loop {
             tokio::select! {
@@ -82,6 +85,10 @@ impl<'a> Waiting<'a> {
                     Err(error) => return Err(Stopped::Blind(error)),
                 },
                 _ = look.tick() => self.read_events().await,
+                _ = again.tick() => {
+                    self.say(self.since.elapsed().as_secs());
+                    continue;
+                }
             }
             unreachable_since = None;
             if let Some(pod) = self.judge()? {
@@ -96,12 +103,17 @@ impl<'a> Waiting<'a> {
             Verdict::Fails(failure) => Err(Stopped::Failed(failure)),
             Verdict::Waits(what) => {
                 if what != self.said && !what.is_empty() {
-                    self.said.clone_from(&what);
-                    (self.progress)(Progress::Waiting { pod: self.pod.name_any(), what });
+                    self.said = what;
+                    self.say(0);
                 }
                 Ok(None)
             }
         }
+    }
+
+    fn say(&self, seconds: u64) {
+        let (pod, what) = (self.pod.name_any(), self.said.clone());
+        (self.progress)(Progress::Waiting { pod, what, seconds });
     }
 
     /// Reads the pod's events; stops asking once it is not allowed.
