@@ -1,6 +1,7 @@
 //! Flags that every command takes, and old spellings of them, against the cluster.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use e2e::{Cluster, DEMO, LOCAL, Laptop, Policy, Snapshot};
 
@@ -353,10 +354,15 @@ fn lifetime(laptop: &Laptop) -> u32 {
     laptop.run(&["perl", "-MIO::Socket::INET", "-e", script]).ok().trim().parse().expect("a number")
 }
 
-/// Seconds since the last heartbeat of the only shadow, by this machine's clock, which is the cluster's.
+/// Seconds from the heartbeat that the only shadow was made with to the moment when, by the cluster's
+/// clock, it was made.
 fn age(cluster: &Cluster) -> i64 {
-    let path = r"jsonpath={.items[0].metadata.annotations.kt-last-heart-beat}";
-    let beat = cluster.kubectl(&["get", "pods", "-l", "control-by=kt", "-o", path]).expect("a shadow");
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-    i64::try_from(now).expect("small") - beat.trim().parse::<i64>().expect("a number")
+    let metadata = ".items[0].metadata";
+    let path =
+        format!("jsonpath={{{metadata}.annotations.kt-last-heart-beat}} {{{metadata}.creationTimestamp}}");
+    let both = cluster.kubectl(&["get", "pods", "-l", "control-by=kt", "-o", &path]).expect("a shadow");
+    let (beat, made) = both.trim().split_once(' ').expect("two times");
+    let made = Command::new("date").args(["-d", made, "+%s"]).output().expect("run date").stdout;
+    let seconds = |text: &str| text.trim().parse::<i64>().expect("a number");
+    seconds(&String::from_utf8_lossy(&made)) - seconds(beat)
 }

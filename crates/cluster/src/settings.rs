@@ -27,6 +27,8 @@ pub struct Settings {
     pub poll: Duration,
     /// Between two looks at a waiting pod's events.
     pub events: Duration,
+    /// After this it is said again what is being waited for, and for how long by now.
+    pub say_again: Duration,
 }
 
 impl Default for Settings {
@@ -43,6 +45,7 @@ impl Default for Settings {
             connect: Duration::from_secs(10),
             poll: Duration::from_millis(250),
             events: Duration::from_secs(1),
+            say_again: Duration::from_secs(5),
         }
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn make(
     let (server, proxy) = (config.cluster_url.clone(), config.proxy_url.clone());
     let present = with_credentials(config, &noted, settings)?;
     let again = Access { context: Some(chosen.context.clone()), ..access.clone() };
-    let renewing = Renewing::new(present, again, server.clone(), noted, settings);
+    let renewing = Renewing::new(present, config, again, noted, settings);
     let client = ClientBuilder::new(renewing, config.default_namespace.clone()).build();
     Ok(Made { client, chosen, server, proxy, clock, addresses })
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::{Request, Response, StatusCode, Uri};
 use kube::client::Body;
-use kube::{Client, Error};
+use kube::{Client, Config, Error};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tower::{BoxError, Service};
@@ -23,8 +23,10 @@ use super::client::{Noted, with_credentials};
 use super::{Access, kubeconfig};
 use crate::Settings;
 
-/// Between two looks at the kubeconfig: a plug-in may ask its user something each time.
-const PAUSE: Duration = Duration::from_secs(5);
+/// Between two looks at the kubeconfig.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The same where a plug-in is run, which may open a window each time.
+const PAUSE_OF_PLUGIN: Duration = Duration::from_secs(60);
 
 /// A client around the one that has the present credentials. Clones share it.
 #[derive(Clone)]
@@ -39,6 +41,7 @@ struct Shared {
     settings: Settings,
     /// The client, and how many there were before.
     present: RwLock<(Client, u64)>,
+    pause: Duration,
     /// When the kubeconfig was read last. Held while it is read.
     read: Mutex<Instant>,
     /// Were credentials ever accepted?
@@ -48,19 +51,21 @@ struct Shared {
 }
 
 impl Renewing {
-    /// A client that begins with `present`. `access` leads to the same context of the same cluster.
+    /// A client that begins with `present`, which was made of `config`. `access` leads to the same context
+    /// of the same cluster.
     pub(super) fn new(
         present: Client,
+        config: &Config,
         access: Access,
-        server: Uri,
         noted: Noted,
         settings: &Settings,
     ) -> Renewing {
         let shared = Shared {
             access,
-            server,
+            server: config.cluster_url.clone(),
             noted,
             settings: settings.clone(),
+            pause: if config.auth_info.exec.is_some() { PAUSE_OF_PLUGIN } else { PAUSE },
             present: RwLock::new((present, 0)),
             read: Mutex::new(Instant::now()),
             greeted: AtomicBool::new(false),
@@ -95,7 +100,7 @@ impl Renewing {
         if self.present().1 > number {
             return true;
         }
-        if read.elapsed() < PAUSE {
+        if read.elapsed() < self.shared.pause {
             return false;
         }
         *read = Instant::now();
