@@ -8,18 +8,6 @@ use e2e::{LOCAL, Laptop, Snapshot, ktctl, wait_until};
 const NO_ROOM: &str = "connect --disableTunDevice --podQuota 900c,64m";
 
 #[test]
-fn a_long_wait_is_said_again_with_its_time_and_its_reason() {
-    let (_cluster, laptop) = Laptop::with_cluster("wait");
-    let args = format!("{NO_ROOM} --podCreationTimeout 12");
-
-    let ended = laptop.ktctl(&args.split(' ').collect::<Vec<_>>()).wait(30);
-
-    assert_eq!(ended.code, 1, "{}", ended.text);
-    let again = ended.text.lines().find(|line| line.contains("Waiting for pod") && line.contains(" for 1"));
-    assert!(again.is_some_and(|line| line.contains("Insufficient cpu")), "{}", ended.text);
-}
-
-#[test]
 fn on_a_terminal_the_status_line_says_what_is_waited_for_and_since_when() {
     let (_cluster, laptop) = Laptop::with_cluster("status");
     let command = format!("{} {NO_ROOM} --podCreationTimeout 4", ktctl());

@@ -15,7 +15,7 @@ use crate::api::ApiError;
 use crate::watch::Watched;
 
 /// Nobody waits longer without a word.
-const SAY_EVERY: Duration = Duration::from_secs(10);
+const SAY_EVERY: Duration = Duration::from_secs(5);
 
 impl Cluster {
     /// Waits until the pod runs, says what it waits for, and fails as soon as it knows better.
