@@ -40,6 +40,18 @@ fn an_api_server_that_is_not_there_is_named_with_its_address() {
 }
 
 #[test]
+fn a_proxy_that_is_not_there_or_not_known_is_named_without_its_password() {
+    let bed = Bed::new("noproxy");
+    for (name, address) in [("closed", "198.18.0.250:3129"), ("silent", "198.18.0.77:3128")] {
+        let proxy = format!("s#server:.*#&\\n    proxy-url: http://me:secret@{address}#");
+        let config = bed.config(&format!("{name}-proxy.conf"), &proxy);
+
+        let text = format!("through the proxy http://{address}");
+        bed.fails(&["connect", "-c", &config], 1, &[&text, "check the network, the VPN and the proxy"]);
+    }
+}
+
+#[test]
 fn an_expired_token_is_named_with_the_way_to_a_new_one() {
     let bed = Bed::new("expired");
     let config =

@@ -12,6 +12,8 @@ mod socket;
 
 use std::path::PathBuf;
 
+use http::Uri;
+
 pub(crate) use client::Made;
 pub(crate) use clock::Clock;
 pub(crate) use resolver::Addresses;
@@ -51,7 +53,7 @@ pub enum Error {
     /// Keys, certificates or the proxy of the kubeconfig can not be used.
     #[error("preparing the connection to {server}: {cause}")]
     Client {
-        /// URL of the API server.
+        /// URL of the API server, and the proxy before it.
         server: String,
         /// What is wrong.
         cause: String,
@@ -59,7 +61,7 @@ pub enum Error {
     /// The API server did not greet us.
     #[error("connecting to the API server {server}")]
     Server {
-        /// URL of the API server.
+        /// URL of the API server, and the proxy before it.
         server: String,
         /// What it said, or that it did not.
         source: ApiError,
@@ -71,13 +73,21 @@ impl Access {
     pub(crate) async fn open(&self, settings: &crate::Settings) -> Result<Made, Error> {
         let chosen = kubeconfig::choose(self)?;
         let config = kubeconfig::config(self, &chosen).await?;
-        let server = config.cluster_url.to_string();
+        let server = way(&config.cluster_url, config.proxy_url.as_ref());
         let made = client::make(self, &config, chosen, settings);
         made.map_err(|error| match log_in_failure(&config, &error) {
             Some(source) => Error::Server { server, source },
             None => Error::Client { server, cause: crate::api::causes(&error) },
         })
     }
+}
+
+/// The URL of the API server, and of the proxy before it without its password.
+pub(crate) fn way(server: &Uri, proxy: Option<&Uri>) -> String {
+    let Some(proxy) = proxy else { return server.to_string() };
+    let host = proxy.authority().map_or("", |authority| authority.as_str());
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    format!("{server} through the proxy {}://{host}", proxy.scheme_str().unwrap_or("http"))
 }
 
 /// What is wrong with the kubeconfig's way to credentials, with the name of its program if it has one.
@@ -89,4 +99,18 @@ fn log_in_failure(config: &kube::Config, error: &kube::Error) -> Option<ApiError
         Some(program) => format!("log-in program {program}: {cause}"),
         None => cause,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_named_without_its_password() {
+        let (server, proxy) =
+            (Uri::from_static("https://api:6443/"), Uri::from_static("http://me:secret@proxy:3128/"));
+
+        assert_eq!(way(&server, Some(&proxy)), "https://api:6443/ through the proxy http://proxy:3128");
+        assert_eq!(way(&server, None), "https://api:6443/");
+    }
 }

@@ -49,8 +49,8 @@ impl Cluster {
             Ok(version) => version.map_err(ApiError::from),
             Err(_) => Err(ApiError::TimedOut),
         };
-        let version =
-            version.map_err(|source| access::Error::Server { server: made.server.to_string(), source })?;
+        let server = || access::way(&made.server, made.proxy.as_ref());
+        let version = version.map_err(|source| access::Error::Server { server: server(), source })?;
         let dialect = Preference::default();
         let namespace = made.chosen.namespace.as_str().into();
         Ok(Cluster { shared: Arc::new(Shared { made, version, settings, dialect }), namespace })
