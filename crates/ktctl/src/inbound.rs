@@ -4,6 +4,7 @@ mod datagrams;
 pub(crate) mod deliver;
 mod proxy_protocol;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use kt_cluster::leftovers::SETTLE;
@@ -34,6 +35,15 @@ pub(crate) struct Inbound {
 impl Inbound {
     pub(crate) fn new(deliveries: Vec<Delivery>, tasks: &Tasks) -> Inbound {
         Inbound { deliveries, drain: Drain::new(), tasks: tasks.clone() }
+    }
+
+    /// The same for a pod of this address, to whose own program callers go while this laptop is away.
+    pub(crate) fn at(&self, pod: IpAddr) -> Inbound {
+        let itself = |delivery: &Delivery| {
+            let otherwise = Some(Target::Address((pod, delivery.cluster).into()));
+            Delivery { otherwise, ..delivery.clone() }
+        };
+        Inbound { deliveries: self.deliveries.iter().map(itself).collect(), ..self.clone() }
     }
 
     /// Takes what comes by this link. Returns once callers can come.

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{sleep, sleep_until, timeout};
 
+use super::redirect::Redirects;
 use super::{PASS_ON_AFTER, outbound};
 use crate::names::Resolver;
 use crate::sockets::{Counted, bind, bind_udp, relay_or_reset, reset};
@@ -25,6 +26,8 @@ use crate::sockets::{Counted, bind, bind_udp, relay_or_reset, reset};
 /// How long a pod that is to end goes on passing callers to the originals; the pod's time for its
 /// end is a second longer.
 const ENDING: Duration = Duration::from_secs(4);
+/// How long a port that nobody is led to any more is served for those who are on their way.
+const LINGER: Duration = Duration::from_secs(1);
 /// How often it looks whether anybody is left.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -36,10 +39,12 @@ pub(super) struct Ports {
     ending: watch::Sender<bool>,
     /// Callers who wait for the laptop, or whom an original serves.
     in_our_care: Rc<Cell<usize>>,
+    /// What leads callers here where another program has the ports.
+    redirects: Option<Rc<Redirects>>,
 }
 
 /// TCP and UDP have the same numbers, and nothing else in common.
-type Number = (Protocol, u16);
+pub(super) type Number = (Protocol, u16);
 
 #[derive(Clone)]
 enum Listener {
@@ -53,13 +58,45 @@ struct Port {
     serving: AbortHandle,
 }
 
+impl Listener {
+    fn port(&self) -> io::Result<u16> {
+        let address = match self {
+            Listener::Tcp(listener) => listener.local_addr(),
+            Listener::Udp(socket) => socket.local_addr(),
+        };
+        Ok(address?.port())
+    }
+}
+
 impl Ports {
+    pub(super) fn new(redirects: Option<Rc<Redirects>>) -> Ports {
+        Ports { redirects, ..Ports::default() }
+    }
+
+    pub(super) fn has_come(&self, link: &Link) {
+        if let Some(redirects) = &self.redirects {
+            spawn_local(redirects.clone().follow(link.clone()));
+        }
+    }
+
+    /// Returns when nobody will need the ports any more; those of a shadow's own pod are always needed.
+    pub(super) async fn are_over(&self) {
+        match &self.redirects {
+            Some(redirects) => redirects.are_over().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Listens on a port for as long as the laptop wants it.
     pub(super) async fn listen(&self, resolver: &Resolver, link: Link, asked: Incoming) {
         let Open::Listen { port, protocol, otherwise } = asked.what.clone() else { return };
         let number = (protocol, port);
-        let listener = match self.take(number, &link) {
-            Ok(listener) => listener,
+        let taken = self.take(number, &link).and_then(|listener| {
+            let led = self.lead(number, &listener, &link)?;
+            Ok((listener, led))
+        });
+        let (listener, led) = match taken {
+            Ok(taken) => taken,
             Err(why) => return asked.refuse(&why),
         };
         let callers = Callers {
@@ -76,10 +113,29 @@ impl Ports {
         };
         let stop = serving.abort_handle();
         self.taken.borrow_mut().insert(number, Port { listener, owner: link.clone(), serving: stop });
-        wait_for_end(asked.accept(), &link).await;
+        let why = wait_for_end(asked.accept(), &link).await;
         // Only the laptop itself closes a port: one that is away may come back to it.
         if matches!(*link.status().borrow(), LinkState::Up | LinkState::Ended(_)) {
+            self.release(number, led, why).await;
             self.close(number, &serving.abort_handle());
+        }
+    }
+
+    /// Has callers come to the listener where they do not find it by themselves; tells its port then.
+    fn lead(&self, number: Number, listener: &Listener, link: &Link) -> Result<Option<u16>, Refused> {
+        let Some(redirects) = &self.redirects else { return Ok(None) };
+        let led = listener.port().and_then(|to| redirects.lead(number, to, link).map(|()| Some(to)));
+        let text = |error: &io::Error| format!("redirecting port {} in the pod: {error}", number.1);
+        led.map_err(|error| Refused { reason: Reason::of(&error), text: text(&error) })
+    }
+
+    /// Gives callers back to the program that has the port, unless they shall be refused.
+    async fn release(&self, number: Number, led: Option<u16>, why: Option<Reason>) {
+        if let (Some(redirects), Some(to)) = (&self.redirects, led)
+            && why != Some(Reason::Refused)
+        {
+            redirects.release(number, to);
+            sleep(LINGER).await;
         }
     }
 
@@ -97,6 +153,7 @@ impl Ports {
             return Ok(taken.listener);
         }
         let text = |error: &io::Error| format!("listening on port {port} in the pod: {error}");
+        let port = if self.redirects.is_some() { 0 } else { port }; // another program has it
         let bound = match protocol {
             Protocol::Tcp => bind(port).map(|listener| Listener::Tcp(Rc::new(listener))),
             Protocol::Udp => bind_udp(port).map(|socket| Listener::Udp(Rc::new(socket))),
@@ -114,6 +171,9 @@ impl Ports {
             }
         };
         let _ = timeout(ENDING, served).await; // the rest is cut
+        if let Some(redirects) = &self.redirects {
+            redirects.end();
+        }
     }
 
     fn close(&self, number: Number, serving: &AbortHandle) {
@@ -125,12 +185,12 @@ impl Ports {
     }
 }
 
-/// Returns when the laptop closes the stream, or nobody can any more.
-async fn wait_for_end(stream: Stream, link: &Link) {
+/// Returns when the laptop closes the stream, and tells why, or nobody can any more.
+async fn wait_for_end(stream: Stream, link: &Link) -> Option<Reason> {
     let mut status = link.status();
     tokio::select! {
-        _ = stream.receive_datagram() => {} // none comes: it fails when the stream ends
-        _ = status.wait_for(|state| matches!(state, LinkState::Ended(_))) => {}
+        closed = stream.receive_datagram() => closed.err().map(|why| why.reason), // no datagram comes
+        _ = status.wait_for(|state| matches!(state, LinkState::Ended(_))) => None,
     }
 }
 

@@ -30,7 +30,7 @@ async fn with_link<F: Future>(test: impl FnOnce(Link, IncomingQueue) -> F) -> F:
         .run_until(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("listener");
             let dialer = Loopback(listener.local_addr().expect("address"));
-            spawn_local(links::serve(listener, Shadow::new(Resolver::from_system())));
+            spawn_local(links::serve(listener, Shadow::new(Resolver::from_system(), None)));
             let (link, incoming, keeper) =
                 Link::connect(dialer, "test", Settings::default()).await.expect("link");
             spawn_local(Keeper::serve(keeper));
@@ -251,7 +251,7 @@ async fn with_cable<F: Future>(test: impl FnOnce(Away) -> F) -> F::Output {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("listener");
             let to = listener.local_addr().expect("address");
             let cable = Cable { to, plugged: Arc::new(true.into()), carriers: Arc::default() };
-            let shadow = Shadow::new(Resolver::from_system());
+            let shadow = Shadow::new(Resolver::from_system(), None);
             spawn_local(links::serve(listener, shadow.clone()));
             let (link, incoming, keeper) =
                 Link::connect(cable.clone(), "test", Settings::default()).await.expect("link");

@@ -145,7 +145,9 @@ async fn keep_open(link: Link, delivery: Delivery, first: Stream, refused: Arc<N
         tokio::select! {
             () = drain.is_wanted() => return,
             () = refused.notified() => {
-                port = None; // closes it
+                if let Some(port) = port.take() {
+                    port.reset(&Reason::Refused.into()); // closes it
+                }
                 warn!("no application is running on port {}, callers are refused until there is one", delivery.laptop);
                 while connect(delivery.laptop).await.is_err() {
                     sleep(LOOK_EVERY).await;

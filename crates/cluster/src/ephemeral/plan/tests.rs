@@ -1,0 +1,96 @@
+use std::time::Duration;
+
+use super::*;
+use crate::shadow::ShadowPort;
+
+fn pod(containers: Value, ephemeral: Value) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": "echo-1", "uid": "u"},
+        "spec": {"containers": containers, "ephemeralContainers": ephemeral},
+        "status": {"hostIP": "198.18.0.1", "hostIPs": [{"ip": "198.18.0.1"}, {"ip": "fd00::1"}]},
+    }))
+    .unwrap()
+}
+
+fn wanted() -> Wanted {
+    Wanted {
+        image: "shadow:1".into(),
+        force_update: false,
+        user: "ann".into(),
+        host: "desk".into(),
+        ports: vec![ShadowPort { name: "kt-8080".into(), number: 8080, protocol: "TCP".into() }],
+        creation_timeout: Duration::from_secs(1),
+    }
+}
+
+fn added_to(pod: &Pod) -> (Added, Value) {
+    let (added, patch) = patch(pod, &wanted());
+    (added, patch["spec"]["ephemeralContainers"][0].clone())
+}
+
+#[test]
+fn the_container_may_change_the_network_and_nothing_else() {
+    let (added, container) = added_to(&pod(json!([{"name": "echo"}]), json!(null)));
+
+    assert_eq!(
+        (added.pod.as_str(), added.uid.as_str(), added.container.as_str()),
+        ("echo-1", "u", "kt-exchange")
+    );
+    assert_eq!(container["name"], "kt-exchange");
+    assert_eq!(container["args"], json!(["--port", added.port.to_string(), "--redirect"]));
+    let security = &container["securityContext"];
+    assert_eq!(security["capabilities"], json!({"drop": ["ALL"], "add": ["NET_ADMIN"]}));
+    assert_eq!(security["allowPrivilegeEscalation"], false);
+    assert_eq!(
+        container["env"],
+        json!([{"name": "KT_USER", "value": "ann"}, {"name": "KT_HOST", "value": "desk"}])
+    );
+}
+
+#[test]
+fn a_name_that_is_taken_gets_some_letters() {
+    let (added, _) = added_to(&pod(json!([{"name": "echo"}]), json!([{"name": "kt-exchange"}])));
+
+    assert!(
+        added.container.starts_with("kt-exchange-") && added.container.len() == 17,
+        "{}",
+        added.container
+    );
+}
+
+#[test]
+fn the_node_is_spared_where_it_probes_an_exchanged_port() {
+    let spare = |container: Value| {
+        let (_, added) = added_to(&pod(json!([container]), json!(null)));
+        added["args"].as_array().unwrap().get(3).cloned()
+    };
+    let ports = json!([{"name": "http", "containerPort": 8080}]);
+    let node = Some(json!("--spare=198.18.0.1,fd00::1"));
+
+    let by_number = json!({"name": "e", "readinessProbe": {"httpGet": {"port": 8080}}});
+    let by_name = json!({"name": "e", "ports": ports, "livenessProbe": {"tcpSocket": {"port": "http"}}});
+    let at_the_end = json!({"name": "e", "lifecycle": {"preStop": {"httpGet": {"port": 8080}}}});
+    let elsewhere = json!({"name": "e", "readinessProbe": {"grpc": {"port": 9000}}});
+    let by_command = json!({"name": "e", "readinessProbe": {"exec": {"command": ["true"]}}});
+    assert_eq!(spare(by_number), node);
+    assert_eq!(spare(by_name), node);
+    assert_eq!(spare(at_the_end), node);
+    assert_eq!(spare(elsewhere), None);
+    assert_eq!(spare(by_command), None);
+}
+
+#[test]
+fn the_port_for_laptops_is_none_of_the_pods() {
+    let all: Vec<Value> = (20_000..29_999).map(|port| json!({"containerPort": port})).collect();
+
+    let (added, _) = added_to(&pod(json!([{"name": "echo", "ports": all}]), json!(null)));
+
+    assert_eq!(added.port, 29_999);
+}
+
+#[test]
+fn a_refusal_is_told_without_its_long_beginning() {
+    let message = "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": runAsUser=0";
+
+    assert_eq!(violations(message), "violates PodSecurity \"restricted:latest\": runAsUser=0");
+}
