@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, DEMO, LOCAL, Laptop, Process, Running, Snapshot, skip, wait_until};
+use e2e::{Cluster, DEMO, LOCAL, Laptop, Process, Running, Snapshot, skip, wait_until, wait_until_they_hear};
 
 const URL: &str = "http://tomcat:8080";
 /// How long after the ready text a caller may still take the old way, in seconds: each node learns
@@ -385,15 +385,6 @@ fn no_request_is_lost_when_the_service_is_taken_and_given_back() {
     let said = callers.map(|calls| calls.text()).concat();
     let lost: Vec<&str> = said.lines().filter(|line| line.contains("LOST")).collect();
     assert!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), said.lines().count());
-}
-
-/// Waits until each of them has got a page another 40 times.
-fn wait_until_they_hear(callers: &[Running], page: &str) {
-    let heard = |calls: &Running| calls.text().matches(page).count();
-    let before: Vec<usize> = callers.iter().map(heard).collect();
-    wait_until(&format!("all callers hear {page:?}"), Duration::from_secs(15), || {
-        callers.iter().zip(&before).all(|(calls, before)| heard(calls) >= before + 40).then_some(())
-    });
 }
 
 /// A namespace, and a plain laptop whose user works in it.

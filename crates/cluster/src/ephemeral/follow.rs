@@ -1,5 +1,6 @@
 //! The pods that are meant: those that run, and each that begins to.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 use std::time::Duration;
 
@@ -57,6 +58,18 @@ impl Cluster {
             Some((stream::iter(seen), (cluster, pods)))
         });
         looks.flatten()
+    }
+
+    /// Who exchanges pods which a Service selects, in this mode.
+    pub async fn exchangers_inside(
+        &self,
+        selector: &BTreeMap<String, String>,
+    ) -> Result<BTreeSet<String>, Error> {
+        if selector.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let pods = self.list_running(&Pods::Selected(selector.clone())).await?;
+        Ok(pods.iter().filter_map(|pod| pod.exchanger().map(String::from)).collect())
     }
 
     async fn running_pod(&self, name: &str) -> Result<Running, Error> {
