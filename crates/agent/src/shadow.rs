@@ -64,6 +64,7 @@ async fn run(words: Words) -> io::Result<()> {
             }
         })
         .await;
+    shadow.ports.leave();
     Ok(())
 }
 

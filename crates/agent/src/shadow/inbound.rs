@@ -142,7 +142,8 @@ impl Ports {
     /// A new listener, or that of the same link, or of one whose laptop is away.
     fn take(&self, number: Number, link: &Link) -> Result<Listener, Refused> {
         let (protocol, port) = number;
-        if let Some(taken) = self.taken.borrow_mut().remove(&number) {
+        let taken = self.taken.borrow_mut().remove(&number);
+        if let Some(taken) = taken {
             let away = !matches!(*taken.owner.status().borrow(), LinkState::Up);
             if !away && !taken.owner.is_same(link) {
                 self.taken.borrow_mut().insert(number, taken);
@@ -171,6 +172,10 @@ impl Ports {
             }
         };
         let _ = timeout(ENDING, served).await; // the rest is cut
+    }
+
+    /// Leaves nothing behind.
+    pub(super) fn leave(&self) {
         if let Some(redirects) = &self.redirects {
             redirects.end();
         }

@@ -1,8 +1,8 @@
 //! Where callers come from when the shadow runs beside the program that they call, in its pod: its
 //! ports are taken, so the packet filter leads their new callers to ports of ours.
 //!
-//! The rules go while no laptop answers, so that callers reach the pod's own program, and for good
-//! when the laptop has ended or does not come back; then this program has nothing left to do.
+//! The rules go while no laptop answers, so that callers reach the pod's own program, and for good when
+//! the laptop has ended or does not come back; then this program has nothing left to do.
 
 mod message;
 mod spared;
@@ -85,10 +85,12 @@ impl Redirects {
         }
     }
 
-    /// Leads nobody here any more; the kernel does it at our end if it is new enough.
+    /// Leaves nothing behind, on kernels that are too old to care for it, too.
     pub(super) fn end(&self) {
-        self.leads.borrow_mut().clear();
-        self.apply_or_say();
+        let table = self.table.borrow_mut().take();
+        if let Some(Err(error)) = table.map(Table::remove) {
+            eprintln!("the table of the packet filter stays: {error}");
+        }
     }
 
     async fn pause_while_away(&self, link: &Link) {
@@ -134,10 +136,10 @@ impl Redirects {
     fn apply(&self) -> io::Result<()> {
         let redirects = self.active();
         let mut table = self.table.borrow_mut();
-        match table.as_mut() {
+        match table.as_ref() {
             Some(table) => table.set(&self.spared, &redirects),
             None if redirects.is_empty() => Ok(()),
-            None => table.insert(Table::open()?).set(&self.spared, &redirects),
+            None => table.insert(Table::make()?).set(&self.spared, &redirects),
         }
     }
 

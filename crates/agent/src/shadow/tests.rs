@@ -14,6 +14,7 @@ use tokio::task::spawn_local;
 
 use super::*;
 
+mod beside;
 mod udp;
 
 struct Loopback(SocketAddr);
@@ -196,6 +197,21 @@ async fn a_port_below_1024_or_in_use_is_refused_with_the_reason() {
 
         assert_eq!(refused.reason, Reason::InUse);
         assert!(refused.text.contains(&port.to_string()), "{}", refused.text);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_port_of_a_laptop_that_lives_is_refused_to_another_one() {
+    with_cable(async |away| {
+        let (other, _incoming, keeper) =
+            Link::connect(away.cable.clone(), "other", Settings::default()).await.expect("link");
+        spawn_local(Keeper::serve(keeper));
+
+        let refused: Refused = other.open(&listen(away.port, None)).await.expect_err("refused");
+
+        assert_eq!(refused.reason, Reason::InUse);
+        assert!(refused.text.contains("belongs to another ktctl"), "{}", refused.text);
     })
     .await;
 }

@@ -2,6 +2,9 @@
 //!
 //! It belongs to the socket that made it (`NFT_TABLE_F_OWNER`, Linux 5.12): when that closes, however
 //! this program ends, the kernel takes the table away. Older kernels keep it until it is replaced.
+//!
+//! It must stay, empty perhaps, for as long as there are connections that were led here: without it
+//! the kernel forgets where their packets go.
 
 use std::io::{self, Read};
 use std::net::IpAddr;
@@ -23,6 +26,7 @@ const NEW_TABLE: u16 = 0;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const NEW_RULE: u16 = 6;
+const DELETE_RULE: u16 = 8;
 /// `NLM_F_CREATE` and `NLM_F_APPEND`.
 const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
@@ -42,6 +46,9 @@ const TRANSPORT: u32 = 16;
 /// `NFT_PAYLOAD_NETWORK_HEADER` and `NFT_PAYLOAD_TRANSPORT_HEADER`.
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
+/// Of TCP's flags FIN, SYN, RST and ACK, and the only one of them which a connection begins with.
+const FLAGS: u8 = 0x17;
+const SYN: u8 = 0x02;
 /// `NFT_RETURN`.
 const RETURN: i32 = -5;
 /// `EINVAL` and `EOPNOTSUPP`: what kernels say who do not know that a table can have an owner.
@@ -60,27 +67,29 @@ pub(super) struct Redirect {
 /// The table. Gone when dropped, where the kernel is new enough.
 pub(super) struct Table {
     socket: Socket,
-    has_owner: bool,
 }
 
 impl Table {
-    /// Nothing is there yet.
-    pub(super) fn open() -> io::Result<Table> {
+    /// Makes it, without any rule, in the place of what is there.
+    pub(super) fn make() -> io::Result<Table> {
         let socket = Socket::new(Domain::from(NETLINK), Type::RAW, Some(NETFILTER.into()))?;
         socket.set_read_timeout(Some(ANSWERS_WITHIN))?;
-        Ok(Table { socket, has_owner: true })
+        let table = Table { socket };
+        match table.carry_out(&made(OWNER)) {
+            Err(error) if is_unknown(&error) => table.carry_out(&made(0))?,
+            made => made?,
+        }
+        Ok(table)
     }
 
     /// Has exactly these redirects in it from now on; those who call from `spared` are not led away.
-    pub(super) fn set(&mut self, spared: &[IpAddr], redirects: &[Redirect]) -> io::Result<()> {
-        let done = self.carry_out(&replaced(self.has_owner, spared, redirects));
-        match done {
-            Err(error) if self.has_owner && is_unknown(&error) => {
-                self.has_owner = false;
-                self.carry_out(&replaced(false, spared, redirects))
-            }
-            done => done,
-        }
+    pub(super) fn set(&self, spared: &[IpAddr], redirects: &[Redirect]) -> io::Result<()> {
+        self.carry_out(&replaced(spared, redirects))
+    }
+
+    /// Takes it away, and so cuts the connections that were led here.
+    pub(super) fn remove(self) -> io::Result<()> {
+        self.carry_out(&Batch::new().add(DELETE_TABLE, 0, INET, &name()).end())
     }
 
     fn carry_out(&self, batch: &Batch) -> io::Result<()> {
@@ -102,22 +111,26 @@ fn is_unknown(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|error| UNKNOWN.contains(&error))
 }
 
-/// Takes away what was there, and makes what is wanted; a table without redirects is not made.
-fn replaced(has_owner: bool, spared: &[IpAddr], redirects: &[Redirect]) -> Batch {
-    let table = Attributes::default().text(1, TABLE); // NFTA_TABLE_NAME
-    let owned = match has_owner {
-        true => Attributes::default().text(1, TABLE).number(2, OWNER), // NFTA_TABLE_FLAGS
-        false => Attributes::default().text(1, TABLE),
-    };
+fn name() -> Attributes {
+    Attributes::default().text(1, TABLE) // NFTA_TABLE_NAME
+}
+
+fn made(flags: u32) -> Batch {
+    let table = name().number(2, flags); // NFTA_TABLE_FLAGS
     // What is to be deleted must be there.
-    let batch = Batch::new().add(NEW_TABLE, CREATE, INET, &owned).add(DELETE_TABLE, 0, INET, &table);
+    let none = Batch::new().add(NEW_TABLE, CREATE, INET, &table).add(DELETE_TABLE, 0, INET, &name());
+    none.add(NEW_TABLE, CREATE, INET, &table).add(NEW_CHAIN, CREATE, INET, &chain()).end()
+}
+
+/// Takes all rules away, and makes those that are wanted.
+fn replaced(spared: &[IpAddr], redirects: &[Redirect]) -> Batch {
+    let none = Batch::new().add(DELETE_RULE, 0, INET, &Rule::place());
     if redirects.is_empty() {
-        return batch.end();
+        return none.end();
     }
-    let made = batch.add(NEW_TABLE, CREATE, INET, &owned).add(NEW_CHAIN, CREATE, INET, &chain());
     let rules = [of_the_pod_itself()].into_iter().chain(spared.iter().map(|from| spare(*from)));
     let rules = rules.chain(redirects.iter().map(redirect));
-    rules.fold(made, |batch, rule| batch.add(NEW_RULE, CREATE | APPEND, INET, &rule.attributes())).end()
+    rules.fold(none, |batch, rule| batch.add(NEW_RULE, CREATE | APPEND, INET, &rule.attributes())).end()
 }
 
 /// `type nat hook prerouting priority dstnat`
@@ -144,11 +157,16 @@ fn of_family(family: u8) -> Rule {
     Rule::default().meta(FAMILY).equals(&[family])
 }
 
-/// `meta l4proto PROTOCOL th dport FROM redirect to :TO`
+/// `meta l4proto PROTOCOL th dport FROM redirect to :TO`; of TCP only what begins: to a table that is
+/// new all packets are of connections which it has not seen before.
 fn redirect(redirect: &Redirect) -> Rule {
     let protocol = Rule::default().meta(TRANSPORT).equals(&[redirect.protocol as u8]);
     let port = protocol.payload(TRANSPORT_HEADER, 2, 2).equals(&redirect.from.to_be_bytes());
-    port.leads_to(redirect.to)
+    let first = match redirect.protocol {
+        Protocol::Tcp => port.payload(TRANSPORT_HEADER, 13, 1).masked(FLAGS).equals(&[SYN]),
+        Protocol::Udp => port,
+    };
+    first.leads_to(redirect.to)
 }
 
 /// Expressions that the kernel evaluates one after the other.
@@ -156,9 +174,12 @@ fn redirect(redirect: &Redirect) -> Rule {
 struct Rule(Attributes);
 
 impl Rule {
+    fn place() -> Attributes {
+        Attributes::default().text(1, TABLE).text(2, CHAIN) // NFTA_RULE_TABLE, _CHAIN
+    }
+
     fn attributes(self) -> Attributes {
-        let names = Attributes::default().text(1, TABLE).text(2, CHAIN); // NFTA_RULE_TABLE, _CHAIN
-        names.nested(4, &self.0) // NFTA_RULE_EXPRESSIONS
+        Rule::place().nested(4, &self.0) // NFTA_RULE_EXPRESSIONS
     }
 
     fn with(self, name: &str, data: &Attributes) -> Rule {
@@ -180,6 +201,13 @@ impl Rule {
     fn equals(self, value: &[u8]) -> Rule {
         let compared = Attributes::default().number(1, REGISTER).number(2, 0);
         self.with("cmp", &compared.nested(3, &Attributes::default().bytes(1, value))) // NFTA_DATA_VALUE
+    }
+
+    /// NFTA_BITWISE_SREG, _DREG, _LEN, _MASK, _XOR; the values are NFTA_DATA_VALUE.
+    fn masked(self, mask: u8) -> Rule {
+        let registers = Attributes::default().number(1, REGISTER).number(2, REGISTER).number(3, 1);
+        let mask = registers.nested(4, &Attributes::default().bytes(1, &[mask]));
+        self.with("bitwise", &mask.nested(5, &Attributes::default().bytes(1, &[0])))
     }
 
     /// NFTA_IMMEDIATE_DREG, _DATA

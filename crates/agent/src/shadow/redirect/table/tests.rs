@@ -15,9 +15,9 @@ fn the_kernel_understands_the_table_and_takes_it_away_with_its_socket() {
     let tcp = Redirect { protocol: Protocol::Tcp, from: 8080, to: 40_000 };
     let udp = Redirect { protocol: Protocol::Udp, from: 53, to: 40_001 };
     let spared = ["10.0.0.1", "fd00::1"].map(|address| address.parse().expect("address"));
-    let mut table = Table::open().expect("socket");
+    let table = Table::make().expect("make");
 
-    table.set(&spared, &[tcp, udp]).expect("make");
+    table.set(&spared, &[tcp, udp]).expect("lead");
 
     let rules = ruleset();
     let wanted = [
@@ -26,7 +26,8 @@ fn the_kernel_understands_the_table_and_takes_it_away_with_its_socket() {
         "iifname \"lo\" return",
         "ip saddr 10.0.0.1 return",
         "ip6 saddr fd00::1 return",
-        "tcp dport 8080 redirect to :40000",
+        "tcp dport 8080 tcp flags ",
+        "redirect to :40000",
         "udp dport 53 redirect to :40001",
     ];
     let mut rest = rules.as_str();
@@ -39,9 +40,13 @@ fn the_kernel_understands_the_table_and_takes_it_away_with_its_socket() {
     let fewer = ruleset();
     assert!(fewer.contains("8080") && !fewer.contains("saddr") && !fewer.contains("udp"), "{fewer}");
     table.set(&[], &[]).expect("empty");
+    let empty = ruleset();
+    assert!(empty.contains("hook prerouting") && !empty.contains("redirect to"), "{empty}");
+    table.remove().expect("remove");
     assert_eq!(ruleset(), "");
-    table.set(&[], &[tcp]).expect("once more");
-    drop(table); // as when it is killed: nothing is sent any more
+    let again = Table::make().expect("once more");
+    again.set(&[], &[tcp]).expect("lead");
+    drop(again); // as when it is killed: nothing is sent any more
     assert_eq!(ruleset(), "");
 }
 
