@@ -26,7 +26,7 @@ fn callers_of_all_pods_come_here_and_reach_the_pods_again_with_none_lost() {
 
     for pod in pods(&cluster) {
         assert!(answer(&cluster, &pod).contains(LOCAL), "pod {pod}");
-        assert!(cluster.packet_filter(&pod).contains("tcp dport 8080 redirect to"));
+        assert!(leads_away(&cluster, &pod), "pod {pod}");
     }
     wait_until_they_hear(&callers, LOCAL);
     scale(&cluster, 3);
@@ -88,9 +88,7 @@ fn after_a_kill_the_pods_answer_and_the_next_exchange_uses_the_container_again()
     laptop.kill9(&main_process(&laptop));
 
     cluster.wait_for_answer(URL, DEMO, 20);
-    wait_until("nobody is led away", Duration::from_secs(20), || {
-        cluster.packet_filter(pod).is_empty().then_some(())
-    });
+    wait_until("nobody is led away", Duration::from_secs(20), || (!leads_away(&cluster, pod)).then_some(()));
     let recover = laptop.ktctl(&["recover", "tomcat"]).wait(20);
     assert_eq!(recover.code, 0, "{}", recover.text);
     let told = format!("The pods of service tomcat have containers of an exchange by {}", laptop.user());
@@ -173,6 +171,11 @@ fn answer(cluster: &Cluster, pod: &str) -> String {
     let read = cluster.kubectl(&["get", "pod", pod, "-o", "jsonpath={.status.podIP}"]);
     let address = read.expect("the pod has an address");
     cluster.get(&format!("http://{address}:8080")).unwrap_or_else(|said| said)
+}
+
+fn leads_away(cluster: &Cluster, pod: &str) -> bool {
+    let rules = cluster.packet_filter(pod);
+    rules.contains("tcp dport 8080") && rules.contains("redirect to")
 }
 
 /// The sample's pods that run and stay.

@@ -75,6 +75,11 @@ impl Inbound {
         }
     }
 
+    /// Takes no more callers; those who have come are served as ever.
+    pub(crate) fn close(&self) {
+        self.drain.close();
+    }
+
     /// Takes no more callers, and lets those finish who have come.
     pub(crate) async fn finish(&self) {
         self.drain.drain(DRAIN).await;

@@ -1,8 +1,9 @@
 //! Waiting for the begin and for the end of a container in a pod.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::ResourceExt;
-use tokio::time::{sleep, timeout};
+use kube::api::ListParams;
+use tokio::time::{interval, sleep, timeout};
 
 use super::{Added, Error, Wanted, reading};
 use crate::Cluster;
@@ -29,25 +30,40 @@ impl Cluster {
     }
 
     async fn wait_until_begun(&self, added: &Added, last: &mut String) -> Result<(), Error> {
-        let mut watched: Watched<Pod> = Watched::new(self.objects(), &added.pod, self.settings().poll);
-        let failed = |failure| {
-            let (pod, container) = (added.pod.clone(), added.container.clone());
-            Err(Error::Failed { pod, container, failure })
-        };
+        let settings = self.settings();
+        let mut watched: Watched<Pod> = Watched::new(self.objects(), &added.pod, settings.poll);
+        let mut look = interval(settings.events);
+        let (mut seen, mut warning) = (None, None);
         loop {
-            let pod = match watched.next().await {
-                Ok(pod) => pod.filter(|pod| is_there(pod, added)),
-                Err(error) if error.is_unreachable() => continue, // the limit is the caller's
-                Err(error) => return Err(reading(&added.pod)(error)),
-            };
-            let Some(pod) = pod else { return failed(Failure::Deleted) };
-            match status(&pod, added).map(|status| of_container(&status, &[])) {
-                None => {}
-                Some(Verdict::Runs) => return Ok(()),
-                Some(Verdict::Fails(failure)) => return failed(failure),
-                Some(Verdict::Waits(what)) => *last = what,
+            tokio::select! {
+                pod = watched.next() => match pod {
+                    Ok(pod) => seen = Some(pod),
+                    Err(error) if error.is_unreachable() => {} // the limit is the caller's
+                    Err(error) => return Err(reading(&added.pod)(error)),
+                },
+                _ = look.tick() => warning = self.read_warning(added).await,
+            }
+            let Some(pod) = &seen else { continue };
+            match verdict(pod.as_ref(), added, warning.as_deref()) {
+                Verdict::Runs => return Ok(()),
+                Verdict::Waits(what) => *last = what,
+                Verdict::Fails(failure) => {
+                    let (pod, container) = (added.pod.clone(), added.container.clone());
+                    return Err(Error::Failed { pod, container, failure });
+                }
             }
         }
+    }
+
+    /// What the node could not do with the container, where events may be read: its status tells that
+    /// only when the node looks at the pod again, ten seconds later and more.
+    async fn read_warning(&self, added: &Added) -> Option<String> {
+        let place = format!("spec.ephemeralContainers{{{}}}", added.container);
+        let fields =
+            format!("type=Warning,involvedObject.uid={},involvedObject.fieldPath={place}", added.uid);
+        let events = self.objects::<Event>().list(&ListParams::default().fields(&fields)).await.ok()?;
+        // The first one says most.
+        events.items.into_iter().find_map(|event| event.message)
     }
 
     /// Waits until the container has ended, or its pod is gone; troubles of the way are waited out.
@@ -68,6 +84,23 @@ impl Cluster {
                 }
             }
         }
+    }
+}
+
+fn verdict(pod: Option<&Pod>, added: &Added, warning: Option<&str>) -> Verdict {
+    let Some(pod) = pod.filter(|pod| is_there(pod, added)) else { return Verdict::Fails(Failure::Deleted) };
+    let told = status(pod, added).map(|status| (of_container(&status, &[]), status.image));
+    match (told, warning) {
+        (Some((Verdict::Waits(_), image)), Some(why)) => Verdict::Fails(failure(image, why)),
+        (Some((verdict, _)), _) => verdict,
+        (None, _) => Verdict::Waits("no report yet".to_owned()),
+    }
+}
+
+fn failure(image: String, why: &str) -> Failure {
+    match why.to_lowercase().contains("image") {
+        true => Failure::Image { image, message: why.to_owned() },
+        false => Failure::Container(why.to_owned()),
     }
 }
 
@@ -109,6 +142,18 @@ mod tests {
 
     fn added(uid: &str) -> Added {
         Added { pod: "echo-1".into(), uid: uid.into(), container: "kt-exchange".into(), port: 1 }
+    }
+
+    #[test]
+    fn what_the_node_warns_of_is_told_before_the_status_says_it() {
+        let waits = pod(json!({"waiting": {"reason": "ContainerCreating"}}), None);
+        let why = "Failed to pull image \"none:1\": not found";
+        let pull = Failure::Image { image: String::new(), message: why.into() };
+
+        assert_eq!(verdict(Some(&waits), &added("u"), Some(why)), Verdict::Fails(pull));
+        assert_eq!(verdict(Some(&waits), &added("u"), None), Verdict::Waits("ContainerCreating".into()));
+        assert_eq!(verdict(Some(&pod(json!({"running": {}}), None)), &added("u"), Some(why)), Verdict::Runs);
+        assert_eq!(verdict(None, &added("u"), None), Verdict::Fails(Failure::Deleted));
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub(crate) struct Delivery {
 /// Tells the flows of a run to come to their end.
 #[derive(Clone, Debug)]
 pub(crate) struct Drain {
+    closing: watch::Sender<bool>,
     wanted: watch::Sender<bool>,
     flows: watch::Sender<usize>,
     callers: Arc<AtomicU64>,
@@ -53,12 +54,28 @@ pub(crate) struct Drain {
 
 impl Drain {
     pub(crate) fn new() -> Drain {
-        Drain { wanted: watch::Sender::new(false), flows: watch::Sender::new(0), callers: Arc::default() }
+        Drain {
+            closing: watch::Sender::new(false),
+            wanted: watch::Sender::new(false),
+            flows: watch::Sender::new(0),
+            callers: Arc::default(),
+        }
     }
 
     /// How many callers have come so far.
     pub(crate) fn callers(&self) -> u64 {
         self.callers.load(Ordering::Relaxed)
+    }
+
+    /// Closes the ports. Whoever has come is served as ever.
+    pub(crate) fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Returns once the ports are to be closed.
+    async fn is_closing(&self) {
+        let mut closing = self.closing.subscribe();
+        drop(closing.wait_for(|closing| *closing).await);
     }
 
     /// Returns once a drain is wanted.
@@ -70,6 +87,7 @@ impl Drain {
     /// Closes the ports and lets requests under way end, idle connections with an orderly end, for
     /// at most `longest`.
     pub(crate) async fn drain(&self, longest: Duration) {
+        self.close();
         self.wanted.send_replace(true);
         let mut flows = self.flows.subscribe();
         if timeout(longest, flows.wait_for(|flows| *flows == 0)).await.is_err() {
@@ -143,7 +161,7 @@ async fn keep_open(link: Link, delivery: Delivery, first: Stream, refused: Arc<N
             }
         };
         tokio::select! {
-            () = drain.is_wanted() => return,
+            () = drain.is_closing() => return,
             () = refused.notified() => {
                 if let Some(port) = port.take() {
                     port.reset(&Reason::Refused.into()); // closes it

@@ -3,8 +3,8 @@
 //! It belongs to the socket that made it (`NFT_TABLE_F_OWNER`, Linux 5.12): when that closes, however
 //! this program ends, the kernel takes the table away. Older kernels keep it until it is replaced.
 //!
-//! It must stay, empty perhaps, for as long as there are connections that were led here: without it
-//! the kernel forgets where their packets go.
+//! It stays for as long as there may be connections that were led here, with a rule which has the
+//! kernel follow connections at all: without such a rule it forgets where their packets go.
 
 use std::io::{self, Read};
 use std::net::IpAddr;
@@ -43,6 +43,8 @@ const REGISTER: u32 = 1;
 const DEVICE: u32 = 6;
 const FAMILY: u32 = 15;
 const TRANSPORT: u32 = 16;
+/// `NFT_CT_STATE`.
+const STATE: u32 = 0;
 /// `NFT_PAYLOAD_NETWORK_HEADER` and `NFT_PAYLOAD_TRANSPORT_HEADER`.
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
@@ -125,10 +127,8 @@ fn made(flags: u32) -> Batch {
 /// Takes all rules away, and makes those that are wanted.
 fn replaced(spared: &[IpAddr], redirects: &[Redirect]) -> Batch {
     let none = Batch::new().add(DELETE_RULE, 0, INET, &Rule::place());
-    if redirects.is_empty() {
-        return none.end();
-    }
-    let rules = [of_the_pod_itself()].into_iter().chain(spared.iter().map(|from| spare(*from)));
+    let always = [follow_connections(), of_the_pod_itself()].into_iter();
+    let rules = always.chain(spared.iter().map(|from| spare(*from)));
     let rules = rules.chain(redirects.iter().map(redirect));
     rules.fold(none, |batch, rule| batch.add(NEW_RULE, CREATE | APPEND, INET, &rule.attributes())).end()
 }
@@ -138,6 +138,11 @@ fn chain() -> Attributes {
     let hook = Attributes::default().number(1, 0).number(2, -100i32 as u32); // NFTA_HOOK_HOOKNUM, _PRIORITY
     let names = Attributes::default().text(1, TABLE).text(3, CHAIN); // NFTA_CHAIN_TABLE, _NAME
     names.nested(4, &hook).text(7, "nat") // NFTA_CHAIN_HOOK, _TYPE
+}
+
+/// `ct state`, which is compared with nothing.
+fn follow_connections() -> Rule {
+    Rule::default().with("ct", &Attributes::default().number(1, REGISTER).number(2, STATE)) // NFTA_CT_DREG, _KEY
 }
 
 /// `iifname "lo" return`: what calls from the pod itself, and the API server's port-forward.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use kt_cluster::ephemeral::Added;
+use kt_cluster::leftovers::SETTLE;
 use kt_wire::Reason;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
@@ -14,8 +15,6 @@ use super::keeper::{Keeper, Kept};
 use crate::inbound::Inbound;
 use crate::run::Run;
 
-/// Callers who were on their way when the rules went have come by then.
-const LATE: Duration = Duration::from_millis(700);
 /// How long the node may take to say that a container has ended.
 const END_WITHIN: Duration = Duration::from_secs(8);
 
@@ -49,8 +48,8 @@ pub(super) async fn undo(run: &mut Run, made: Made) -> bool {
 
 /// Lets callers finish, also those who were on their way.
 async fn finish(inbound: &Inbound) {
-    inbound.finish().await;
-    sleep(LATE).await;
+    inbound.close();
+    sleep(SETTLE).await;
     inbound.finish().await;
 }
 
