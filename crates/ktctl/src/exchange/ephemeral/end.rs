@@ -26,10 +26,11 @@ pub(super) async fn undo(run: &mut Run, made: Made) -> bool {
         return true;
     };
     let kept = keeper.end();
-    tokio::select! {
-        () = finish(keeper.inbound()), if kept.iter().any(|kept| kept.link.is_some()) => {}
-        () = run.impatience() => {}
-        else => {}
+    if kept.iter().any(|kept| kept.link.is_some()) {
+        tokio::select! {
+            () = finish(keeper.inbound()) => {}
+            () = run.impatience() => {}
+        }
     }
     let lasting = tokio::select! {
         lasting = end_all(&keeper, &kept) => lasting,
