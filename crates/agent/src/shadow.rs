@@ -26,7 +26,7 @@ use crate::info;
 use crate::links::{self, Serves};
 use crate::names::{self, Resolver};
 use inbound::Ports;
-use redirect::Redirects;
+use redirect::{Probes, Redirects};
 use start::Words;
 pub use start::main;
 
@@ -45,8 +45,7 @@ async fn run(words: Words) -> io::Result<()> {
     let listener = links::listen(words.port).await?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let spared = words.spare.map(redirect::spared).unwrap_or_default();
-    let redirects = words.redirect.then(|| Rc::new(Redirects::new(spared)));
+    let redirects = words.redirect.then(|| Rc::new(Redirects::new(Probes::of(words.node, words.probed))));
     let shadow = Shadow::new(Resolver::from_system(), redirects);
     let ending = async {
         tokio::select! {

@@ -4,6 +4,7 @@
 //! pods, so that a laptop which never comes back does not mean a service which never answers. A
 //! listener therefore lives as long as the pod, unless the laptop itself closes it.
 
+mod callers;
 mod udp;
 
 use std::cell::{Cell, RefCell};
@@ -12,16 +13,16 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use kt_wire::{Incoming, Link, LinkState, Open, Protocol, Reason, Refused, Stream, Target};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use kt_wire::{Incoming, Link, LinkState, Open, Protocol, Reason, Refused, Stream};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
+use self::callers::Callers;
 use super::redirect::Redirects;
-use super::{PASS_ON_AFTER, outbound};
 use crate::names::Resolver;
-use crate::sockets::{Counted, bind, bind_udp, relay_or_reset, reset};
+use crate::sockets::{bind, bind_udp};
 
 /// How long a pod that is to end goes on passing callers to the originals; the pod's time for its
 /// end is a second longer.
@@ -37,7 +38,7 @@ pub(super) struct Ports {
     taken: RefCell<HashMap<Number, Port>>,
     /// Told once the pod is to end.
     ending: watch::Sender<bool>,
-    /// Callers who wait for the laptop, or whom an original serves.
+    /// Callers who wait for the laptop, or whom an original serves; beside another program all.
     in_our_care: Rc<Cell<usize>>,
     /// What leads callers here where another program has the ports.
     redirects: Option<Rc<Redirects>>,
@@ -106,6 +107,7 @@ impl Ports {
             otherwise,
             ending: self.ending.subscribe(),
             in_our_care: self.in_our_care.clone(),
+            finishes: self.redirects.is_some(),
         };
         let serving = match listener.clone() {
             Listener::Tcp(listener) => spawn_local(Rc::new(callers).serve(listener)),
@@ -196,77 +198,5 @@ async fn wait_for_end(stream: Stream, link: &Link) -> Option<Reason> {
     tokio::select! {
         closed = stream.receive_datagram() => closed.err().map(|why| why.reason), // no datagram comes
         _ = status.wait_for(|state| matches!(state, LinkState::Ended(_))) => None,
-    }
-}
-
-/// Serves the callers of one port.
-struct Callers {
-    port: u16,
-    link: Link,
-    resolver: Resolver,
-    otherwise: Option<Target>,
-    ending: watch::Receiver<bool>,
-    in_our_care: Rc<Cell<usize>>,
-}
-
-impl Callers {
-    /// Accepted callers do *not* end with this: they have their own tasks.
-    async fn serve(self: Rc<Callers>, listener: Rc<TcpListener>) {
-        loop {
-            match listener.accept().await {
-                Ok((caller, _)) => drop(spawn_local(self.clone().serve_one(caller))),
-                Err(error) => crate::links::pause_after(&error).await,
-            }
-        }
-    }
-
-    async fn serve_one(self: Rc<Callers>, caller: TcpStream) {
-        let _ = caller.set_nodelay(true); // slower without, but not wrong
-        let counted = Counted::new(&self.in_our_care);
-        let Ok(peer) = caller.peer_addr() else { return }; // it has gone
-        let arrived = Open::Arrived { port: self.port, protocol: Protocol::Tcp, peer };
-        match self.to_laptop(&arrived).await {
-            Ok(stream) => {
-                drop(counted);
-                relay_or_reset(stream, caller).await;
-            }
-            Err(why) if why.reason == Reason::LinkLost => self.to_original(caller).await,
-            Err(_) => reset(caller),
-        }
-    }
-
-    /// A stream to the laptop; [`Reason::LinkLost`] when that is away for too long.
-    async fn to_laptop(&self, arrived: &Open) -> Result<Stream, Refused> {
-        tokio::select! {
-            biased; // a laptop that is away would find what it is asked now when it is back
-            () = laptop_is_away(&self.link, self.ending.clone()) => Err(Reason::LinkLost.into()),
-            opened = self.link.open(arrived) => opened,
-        }
-    }
-
-    async fn to_original(&self, caller: TcpStream) {
-        let Some(target) = &self.otherwise else { return reset(caller) };
-        match outbound::connect(&self.resolver, target).await {
-            Ok(original) => relay_or_reset(original, caller).await,
-            Err(_) => reset(caller),
-        }
-    }
-}
-
-/// Returns once the link has been without a carrier for too long, or for any time when the pod is
-/// to end, or has ended.
-async fn laptop_is_away(link: &Link, mut ending: watch::Receiver<bool>) {
-    let mut status = link.status();
-    loop {
-        let state = status.borrow_and_update().clone();
-        match state {
-            LinkState::Ended(_) => return,
-            LinkState::Up => drop(status.changed().await),
-            LinkState::Down(since, _) => tokio::select! {
-                _ = status.changed() => {}
-                () = sleep_until(since + PASS_ON_AFTER) => return,
-                _ = ending.wait_for(|ending| *ending) => return,
-            },
-        }
     }
 }

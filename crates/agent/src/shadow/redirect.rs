@@ -5,13 +5,12 @@
 //! the laptop has ended or does not come back; then this program has nothing left to do.
 
 mod message;
-mod spared;
+mod probes;
 mod table;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use kt_wire::{Link, LinkState};
@@ -23,13 +22,13 @@ use super::PASS_ON_AFTER;
 use super::inbound::Number;
 use crate::links::RESET_AFTER;
 
-pub(super) use self::spared::spared;
+pub(super) use self::probes::Probes;
 
 /// The ports of the pod that are led here.
 #[derive(Default)]
 pub(super) struct Redirects {
-    /// Who is never led away: the node, whose probes are about the pod's own program.
-    spared: Vec<IpAddr>,
+    /// What is never led away.
+    probes: Probes,
     leads: RefCell<HashMap<Number, Lead>>,
     /// Made with the first redirect.
     table: RefCell<Option<Table>>,
@@ -46,8 +45,8 @@ struct Lead {
 }
 
 impl Redirects {
-    pub(super) fn new(spared: Vec<IpAddr>) -> Redirects {
-        Redirects { spared, ..Redirects::default() }
+    pub(super) fn new(probes: Probes) -> Redirects {
+        Redirects { probes, ..Redirects::default() }
     }
 
     /// Leads new callers of a port of the pod to our port `to` from now on.
@@ -137,9 +136,9 @@ impl Redirects {
         let redirects = self.active();
         let mut table = self.table.borrow_mut();
         match table.as_ref() {
-            Some(table) => table.set(&self.spared, &redirects),
+            Some(table) => table.set(&self.probes, &redirects),
             None if redirects.is_empty() => Ok(()),
-            None => table.insert(Table::make()?).set(&self.spared, &redirects),
+            None => table.insert(Table::make()?).set(&self.probes, &redirects),
         }
     }
 

@@ -2,21 +2,24 @@
 
 use std::net::IpAddr;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use super::run;
 use crate::links::PORT;
 
-const USAGE: &str = "usage: shadow [--port N] [--redirect [--spare IP,IP...]]";
+const USAGE: &str = "usage: shadow [--port N] [--redirect [--node IP,IP... --probed PORT,PORT...]]";
 
 /// What it is started with.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Words {
     /// The port for laptops.
     pub(super) port: u16,
     /// Are the ports that callers call those of another program?
     pub(super) redirect: bool,
-    /// The node, when its calls are left to that program.
-    pub(super) spare: Option<Vec<IpAddr>>,
+    /// The node's addresses.
+    pub(super) node: Vec<IpAddr>,
+    /// The ports at which the node asks that program how it is.
+    pub(super) probed: Vec<u16>,
 }
 
 /// Runs the program with its arguments.
@@ -40,7 +43,7 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
 
 /// The words, or the argument that can not be understood.
 fn read(mut arguments: impl Iterator<Item = String>) -> Result<Words, String> {
-    let mut words = Words { port: PORT, redirect: false, spare: None };
+    let mut words = Words { port: PORT, ..Words::default() };
     while let Some(argument) = arguments.next() {
         let (name, value) = match argument.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
@@ -53,7 +56,8 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Words, String> {
                 Some(())
             }
             "--port" => value().and_then(|text| text.parse().ok()).map(|port| words.port = port),
-            "--spare" => value().and_then(|text| addresses(&text)).map(|node| words.spare = Some(node)),
+            "--node" => value().and_then(|text| list(&text)).map(|node| words.node = node),
+            "--probed" => value().and_then(|text| list(&text)).map(|ports| words.probed = ports),
             _ => None,
         };
         understood.ok_or(argument)?;
@@ -61,8 +65,8 @@ fn read(mut arguments: impl Iterator<Item = String>) -> Result<Words, String> {
     Ok(words)
 }
 
-fn addresses(list: &str) -> Option<Vec<IpAddr>> {
-    list.split(',').filter(|text| !text.is_empty()).map(|text| text.parse().ok()).collect()
+fn list<T: FromStr>(text: &str) -> Option<Vec<T>> {
+    text.split(',').filter(|one| !one.is_empty()).map(|one| one.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -74,7 +78,7 @@ mod tests {
     }
 
     fn plain(port: u16) -> Words {
-        Words { port, redirect: false, spare: None }
+        Words { port, ..Words::default() }
     }
 
     #[test]
@@ -85,21 +89,22 @@ mod tests {
     }
 
     #[test]
-    fn beside_another_program_the_node_can_be_spared() {
+    fn beside_another_program_the_nodes_probes_can_be_told() {
         let redirect = Words { redirect: true, ..plain(8000) };
         let node = ["10.0.0.1", "fd00::1"].map(|address| address.parse().expect("address"));
+        let probed = Words { node: node.to_vec(), probed: vec![80, 8080], ..redirect };
 
-        assert_eq!(parsed(&["--port", "8000", "--redirect"]), Ok(redirect));
-        let spare = parsed(&["--redirect", "--spare", "10.0.0.1,fd00::1"]).expect("words").spare;
-        assert_eq!(spare, Some(node.to_vec()));
-        assert_eq!(parsed(&["--spare="]).expect("words").spare, Some(Vec::new()), "only its gateways");
+        let words = ["--port", "8000", "--redirect"];
+        assert_eq!(parsed(&words), Ok(Words { redirect: true, ..plain(8000) }));
+        let more = [&words[..], &["--node", "10.0.0.1,fd00::1", "--probed=80,8080"]].concat();
+        assert_eq!(parsed(&more), Ok(probed));
     }
 
     #[test]
     fn what_is_not_understood_is_named() {
         assert_eq!(parsed(&["--port"]), Err("--port".into()));
         assert_eq!(parsed(&["--port=x"]), Err("--port=x".into()));
-        assert_eq!(parsed(&["--spare", "node1"]), Err("--spare".into()));
+        assert_eq!(parsed(&["--node", "node1"]), Err("--node".into()));
         assert_eq!(parsed(&["run"]), Err("run".into()));
     }
 }

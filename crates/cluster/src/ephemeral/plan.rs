@@ -37,7 +37,7 @@ fn container(pod: &Pod, wanted: &Wanted, added: &Added) -> Value {
         "name": added.container,
         "image": wanted.image,
         "imagePullPolicy": pull,
-        "args": arguments(pod, wanted, added.port),
+        "args": arguments(pod, added.port),
         "env": [{"name": USER, "value": wanted.user}, {"name": HOST, "value": wanted.host}],
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
@@ -51,12 +51,14 @@ fn container(pod: &Pod, wanted: &Wanted, added: &Added) -> Value {
     })
 }
 
-/// Where the node asks the pod's own program how it is, its calls are left to that.
-fn arguments(pod: &Pod, wanted: &Wanted, port: u16) -> Vec<String> {
+/// Where the node asks the pod's own program how it is, its calls are left to that. All such ports are
+/// told, as the container may be used again for others than those that are wanted now.
+fn arguments(pod: &Pod, port: u16) -> Vec<String> {
     let mut arguments = vec!["--port".to_owned(), port.to_string(), "--redirect".to_owned()];
-    let probed = probed_ports(pod);
-    if wanted.ports.iter().any(|port| probed.contains(&port.number)) {
-        arguments.push(format!("--spare={}", node_addresses(pod).join(",")));
+    let probed: Vec<String> = probed_ports(pod).iter().map(ToString::to_string).collect();
+    if !probed.is_empty() {
+        arguments.push(format!("--node={}", node_addresses(pod).join(",")));
+        arguments.push(format!("--probed={}", probed.join(",")));
     }
     arguments
 }

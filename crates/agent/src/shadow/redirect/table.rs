@@ -14,6 +14,7 @@ use kt_wire::Protocol;
 use socket2::{Domain, Socket, Type};
 
 use super::message::{Attributes, Batch, answers};
+use super::probes::Probes;
 
 /// The name of the table, and of the chain in it.
 const TABLE: &str = "kt_exchange";
@@ -84,9 +85,9 @@ impl Table {
         Ok(table)
     }
 
-    /// Has exactly these redirects in it from now on; those who call from `spared` are not led away.
-    pub(super) fn set(&self, spared: &[IpAddr], redirects: &[Redirect]) -> io::Result<()> {
-        self.carry_out(&replaced(spared, redirects))
+    /// Has exactly these redirects in it from now on; probes are not led away.
+    pub(super) fn set(&self, probes: &Probes, redirects: &[Redirect]) -> io::Result<()> {
+        self.carry_out(&replaced(probes, redirects))
     }
 
     /// Takes it away, and so cuts the connections that were led here.
@@ -125,10 +126,10 @@ fn made(flags: u32) -> Batch {
 }
 
 /// Takes all rules away, and makes those that are wanted.
-fn replaced(spared: &[IpAddr], redirects: &[Redirect]) -> Batch {
+fn replaced(probes: &Probes, redirects: &[Redirect]) -> Batch {
     let none = Batch::new().add(DELETE_RULE, 0, INET, &Rule::place());
     let always = [follow_connections(), of_the_pod_itself()].into_iter();
-    let rules = always.chain(spared.iter().map(|from| spare(*from)));
+    let rules = always.chain(redirects.iter().flat_map(|redirect| spare(probes, redirect)));
     let rules = rules.chain(redirects.iter().map(redirect));
     rules.fold(none, |batch, rule| batch.add(NEW_RULE, CREATE | APPEND, INET, &rule.attributes())).end()
 }
@@ -150,11 +151,17 @@ fn of_the_pod_itself() -> Rule {
     Rule::default().meta(DEVICE).equals(b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0").returns()
 }
 
-/// `ip saddr ADDRESS return`
-fn spare(from: IpAddr) -> Rule {
+/// `ip saddr ADDRESS tcp dport FROM return`, for each address of the node.
+fn spare(probes: &Probes, redirect: &Redirect) -> impl Iterator<Item = Rule> {
+    let is_probed = redirect.protocol == Protocol::Tcp && probes.ports.contains(&redirect.from);
+    let from = if is_probed { &probes.from[..] } else { &[] };
+    from.iter().map(|from| to_port(of_address(*from), redirect).returns())
+}
+
+fn of_address(from: IpAddr) -> Rule {
     match from {
-        IpAddr::V4(from) => of_family(IPV4).payload(NETWORK_HEADER, 12, 4).equals(&from.octets()).returns(),
-        IpAddr::V6(from) => of_family(IPV6).payload(NETWORK_HEADER, 8, 16).equals(&from.octets()).returns(),
+        IpAddr::V4(from) => of_family(IPV4).payload(NETWORK_HEADER, 12, 4).equals(&from.octets()),
+        IpAddr::V6(from) => of_family(IPV6).payload(NETWORK_HEADER, 8, 16).equals(&from.octets()),
     }
 }
 
@@ -165,13 +172,17 @@ fn of_family(family: u8) -> Rule {
 /// `meta l4proto PROTOCOL th dport FROM redirect to :TO`; of TCP only what begins: to a table that is
 /// new all packets are of connections which it has not seen before.
 fn redirect(redirect: &Redirect) -> Rule {
-    let protocol = Rule::default().meta(TRANSPORT).equals(&[redirect.protocol as u8]);
-    let port = protocol.payload(TRANSPORT_HEADER, 2, 2).equals(&redirect.from.to_be_bytes());
+    let port = to_port(Rule::default(), redirect);
     let first = match redirect.protocol {
         Protocol::Tcp => port.payload(TRANSPORT_HEADER, 13, 1).masked(FLAGS).equals(&[SYN]),
         Protocol::Udp => port,
     };
     first.leads_to(redirect.to)
+}
+
+fn to_port(rule: Rule, redirect: &Redirect) -> Rule {
+    let protocol = rule.meta(TRANSPORT).equals(&[redirect.protocol as u8]);
+    protocol.payload(TRANSPORT_HEADER, 2, 2).equals(&redirect.from.to_be_bytes())
 }
 
 /// Expressions that the kernel evaluates one after the other.

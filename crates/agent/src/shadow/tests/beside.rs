@@ -6,7 +6,7 @@ use super::*;
 const MINUTES: Duration = Duration::from_secs(300);
 
 fn beside() -> Rc<Shadow> {
-    Shadow::new(Resolver::from_system(), Some(Rc::new(Redirects::new(Vec::new()))))
+    Shadow::new(Resolver::from_system(), Some(Rc::new(Redirects::new(Probes::default()))))
 }
 
 /// Runs a test with such a shadow and a laptop, which has not asked for a port yet.

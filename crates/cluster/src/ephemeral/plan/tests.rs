@@ -59,24 +59,24 @@ fn a_name_that_is_taken_gets_some_letters() {
 }
 
 #[test]
-fn the_node_is_spared_where_it_probes_an_exchanged_port() {
-    let spare = |container: Value| {
+fn the_probes_of_the_node_are_told() {
+    let told = |container: Value| {
         let (_, added) = added_to(&pod(json!([container]), json!(null)));
-        added["args"].as_array().unwrap().get(3).cloned()
+        added["args"].as_array().unwrap()[3..].to_vec()
     };
     let ports = json!([{"name": "http", "containerPort": 8080}]);
-    let node = Some(json!("--spare=198.18.0.1,fd00::1"));
+    let probed = |port: u16| vec![json!("--node=198.18.0.1,fd00::1"), json!(format!("--probed={port}"))];
 
     let by_number = json!({"name": "e", "readinessProbe": {"httpGet": {"port": 8080}}});
     let by_name = json!({"name": "e", "ports": ports, "livenessProbe": {"tcpSocket": {"port": "http"}}});
-    let at_the_end = json!({"name": "e", "lifecycle": {"preStop": {"httpGet": {"port": 8080}}}});
-    let elsewhere = json!({"name": "e", "readinessProbe": {"grpc": {"port": 9000}}});
+    let at_the_end = json!({"name": "e", "lifecycle": {"preStop": {"httpGet": {"port": 8081}}}});
+    let at_the_begin = json!({"name": "e", "startupProbe": {"grpc": {"port": 9000}}});
     let by_command = json!({"name": "e", "readinessProbe": {"exec": {"command": ["true"]}}});
-    assert_eq!(spare(by_number), node);
-    assert_eq!(spare(by_name), node);
-    assert_eq!(spare(at_the_end), node);
-    assert_eq!(spare(elsewhere), None);
-    assert_eq!(spare(by_command), None);
+    assert_eq!(told(by_number), probed(8080));
+    assert_eq!(told(by_name), probed(8080));
+    assert_eq!(told(at_the_end), probed(8081));
+    assert_eq!(told(at_the_begin), probed(9000));
+    assert_eq!(told(by_command), [json!(null); 0]);
 }
 
 #[test]

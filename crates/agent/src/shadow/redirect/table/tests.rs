@@ -14,38 +14,43 @@ fn the_kernel_understands_the_table_and_takes_it_away_with_its_socket() {
     }
     let tcp = Redirect { protocol: Protocol::Tcp, from: 8080, to: 40_000 };
     let udp = Redirect { protocol: Protocol::Udp, from: 53, to: 40_001 };
-    let spared = ["10.0.0.1", "fd00::1"].map(|address| address.parse().expect("address"));
+    let web = Redirect { protocol: Protocol::Tcp, from: 80, to: 40_002 };
+    let from = ["10.0.0.1", "fd00::1"].map(|address| address.parse().expect("address"));
+    let probes = Probes { from: from.to_vec(), ports: vec![8080, 53] };
+    let none = Probes::default();
     let table = Table::make().expect("make");
 
-    table.set(&spared, &[tcp, udp]).expect("lead");
+    table.set(&probes, &[tcp, udp, web]).expect("lead");
 
     let rules = ruleset();
     let wanted = [
         "table inet kt_exchange { # progname",
         "type nat hook prerouting priority dstnat; policy accept;",
         "iifname \"lo\" return",
-        "ip saddr 10.0.0.1 return",
-        "ip6 saddr fd00::1 return",
+        "ip saddr 10.0.0.1 tcp dport 8080 return",
+        "ip6 saddr fd00::1 tcp dport 8080 return",
         "tcp dport 8080 tcp flags ",
         "redirect to :40000",
         "udp dport 53 redirect to :40001",
+        "tcp dport 80 ",
+        "redirect to :40002",
     ];
     let mut rest = rules.as_str();
     for line in wanted {
         let at = rest.find(line).unwrap_or_else(|| panic!("{line:?} is not there, in its order: {rules}"));
         rest = &rest[at..];
     }
-    assert!(rules.contains("flags owner"), "{rules}");
-    table.set(&[], &[tcp]).expect("replace");
+    assert!(rules.contains("flags owner") && rules.matches("saddr").count() == 2, "{rules}");
+    table.set(&none, &[tcp]).expect("replace");
     let fewer = ruleset();
     assert!(fewer.contains("8080") && !fewer.contains("saddr") && !fewer.contains("udp"), "{fewer}");
-    table.set(&[], &[]).expect("empty");
+    table.set(&none, &[]).expect("empty");
     let empty = ruleset();
     assert!(empty.contains("hook prerouting") && !empty.contains("redirect to"), "{empty}");
     table.remove().expect("remove");
     assert_eq!(ruleset(), "");
     let again = Table::make().expect("once more");
-    again.set(&[], &[tcp]).expect("lead");
+    again.set(&none, &[tcp]).expect("lead");
     drop(again); // as when it is killed: nothing is sent any more
     assert_eq!(ruleset(), "");
 }

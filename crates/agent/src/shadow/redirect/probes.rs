@@ -1,22 +1,33 @@
-//! Who goes on reaching the pod's own program: the node, whose probes would otherwise ask the laptop,
-//! and restart the pod when that has no answer.
+//! The node's questions how the pod is. They are for the pod's own program: a laptop without an answer
+//! shall not have the pod restarted.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The `RTF_GATEWAY` of a route.
 const GATEWAY: u32 = 0x2;
 
-/// The node's addresses that were told, and those that are the pod's gateways: many networks have
-/// the node call from there.
-pub(in crate::shadow) fn spared(told: Vec<IpAddr>) -> Vec<IpAddr> {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let (v4, v6) = (read("/proc/net/route"), read("/proc/net/ipv6_route"));
-    let mut spared = told;
-    spared.extend(gateways_v4(&v4).map(IpAddr::V4));
-    spared.extend(gateways_v6(&v6).map(IpAddr::V6));
-    spared.sort_unstable();
-    spared.dedup();
-    spared
+/// Calls that are left to the pod's own program.
+#[derive(Debug, Default)]
+pub(in crate::shadow) struct Probes {
+    /// From where.
+    pub(super) from: Vec<IpAddr>,
+    /// To which ports of TCP.
+    pub(super) ports: Vec<u16>,
+}
+
+impl Probes {
+    /// Those of a node with these addresses. It may also call from the pod's gateways, as it does in
+    /// many networks.
+    pub(in crate::shadow) fn of(node: Vec<IpAddr>, ports: Vec<u16>) -> Probes {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let (v4, v6) = (read("/proc/net/route"), read("/proc/net/ipv6_route"));
+        let mut from = node;
+        from.extend(gateways_v4(&v4).map(IpAddr::V4));
+        from.extend(gateways_v6(&v6).map(IpAddr::V6));
+        from.sort_unstable();
+        from.dedup();
+        Probes { from, ports }
+    }
 }
 
 /// `Iface Destination Gateway Flags …`, the addresses hexadecimal and in the machine's byte order.
