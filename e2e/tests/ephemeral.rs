@@ -126,6 +126,45 @@ fn callers_are_refused_while_no_program_listens_here() {
 }
 
 #[test]
+fn a_container_that_is_killed_leaves_no_rule_and_another_one_follows() {
+    let Some((cluster, laptop)) = bed("insidelost") else { return };
+    let _local = laptop.serve(8080, LOCAL);
+    let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"], READY);
+    let pod = &pods(&cluster)[0];
+
+    cluster.kill_in(pod, "shadow");
+
+    exchange.wait_for("has ended with code 137", 10);
+    wait_until("callers come here again", Duration::from_secs(15), || {
+        (exchange.text().matches(&format!("Callers of pod {pod} come here")).count() == 2).then_some(())
+    });
+    assert!(answer(&cluster, pod).contains(LOCAL));
+    assert_eq!(exchange.interrupt(20).code, 0);
+    let all = states(&cluster, pod);
+    assert!(all.len() == 2 && all[0] == "kt-exchange 137" && all[1].ends_with(" 0"), "{all:?}");
+    assert_eq!(cluster.packet_filter(pod), "");
+}
+
+#[test]
+fn an_end_without_the_api_server_says_that_the_containers_end_by_themselves() {
+    let Some((cluster, laptop)) = bed("insidecut") else { return };
+    let _local = laptop.serve(8080, LOCAL);
+    let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"], READY);
+
+    laptop.link(&["--down"]);
+    let ended = exchange.interrupt(30);
+    laptop.link(&["--up"]);
+
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    assert!(
+        ended.text.contains("has not ended yet: without this laptop it leads nobody away"),
+        "{}",
+        ended.text
+    );
+    cluster.wait_for_answer(URL, DEMO, 20);
+}
+
+#[test]
 fn datagrams_come_here_and_go_back_to_the_pods() {
     let Some((cluster, laptop)) = bed("insideudp") else { return };
     let address = format!("{}:7000", cluster.pod_ip("tomcat"));
