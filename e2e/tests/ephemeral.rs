@@ -93,6 +93,8 @@ fn after_a_kill_the_pods_answer_and_the_next_exchange_uses_the_container_again()
     assert_eq!(recover.code, 0, "{}", recover.text);
     let told = format!("The pods of service tomcat have containers of an exchange by {}", laptop.user());
     assert!(recover.text.contains(&told), "{}", recover.text);
+    let seen = laptop.ktctl(&["birdseye"]).wait(20).ok();
+    assert!(seen.contains(&format!("tomcat - exchanged by [{}]", laptop.user())), "{seen}");
     let mut next = exchange(&laptop, &["tomcat", "--expose", "8080"], READY);
     assert!(next.text().contains("is used again"), "{}", next.text());
     assert!(answer(&cluster, pod).contains(LOCAL));

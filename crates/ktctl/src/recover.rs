@@ -54,9 +54,8 @@ pub(crate) async fn run(global: &Global, ask: &Recover) -> anyhow::Result<()> {
 
 /// Who exchanges the service inside of its pods; nobody where that can not be read.
 async fn users_inside(cluster: &Cluster, service: &str, seen: &Overview) -> Vec<String> {
-    let Some(found) = seen.service(service) else { return Vec::new() };
-    match cluster.exchangers_inside(&found.selector).await {
-        Ok(users) => users.into_iter().collect(),
+    match cluster.exchanged_inside(seen).await {
+        Ok(mut exchanged) => exchanged.remove(service).unwrap_or_default().into_iter().collect(),
         Err(error) => {
             debug!(%error, "the pods can not be read");
             Vec::new()

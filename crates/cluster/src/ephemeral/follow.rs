@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use super::{Error, Pods, Running, reading};
 use crate::Cluster;
+use crate::overview::{Overview, ServiceSeen};
 use crate::target::selector_text;
 
 /// Between two looks at pods that may be listed but not watched.
@@ -60,16 +61,13 @@ impl Cluster {
         looks.flatten()
     }
 
-    /// Who exchanges pods which a Service selects, in this mode.
-    pub async fn exchangers_inside(
+    /// The Services of whose pods some are exchanged in this mode, and by whom.
+    pub async fn exchanged_inside(
         &self,
-        selector: &BTreeMap<String, String>,
-    ) -> Result<BTreeSet<String>, Error> {
-        if selector.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        let pods = self.list_running(&Pods::Selected(selector.clone())).await?;
-        Ok(pods.iter().filter_map(|pod| pod.exchanger().map(String::from)).collect())
+        seen: &Overview,
+    ) -> Result<BTreeMap<String, BTreeSet<String>>, Error> {
+        let pods = self.list_running(&Pods::Selected(BTreeMap::new())).await?;
+        Ok(exchanged(&pods, &seen.services))
     }
 
     async fn running_pod(&self, name: &str) -> Result<Running, Error> {
@@ -88,5 +86,70 @@ impl Cluster {
         let listed =
             listed.map_err(|error| Error::Reading { what: "pods".to_owned(), source: error.into() })?;
         Ok(listed.items.into_iter().filter_map(Running::read).collect())
+    }
+}
+
+fn exchanged(pods: &[Running], services: &[ServiceSeen]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut exchanged: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (pod, user) in pods.iter().filter_map(|pod| Some((pod, pod.exchanger()?))) {
+        let selects = |service: &&ServiceSeen| {
+            let mut pairs = service.selector.iter();
+            !service.selector.is_empty() && pairs.all(|(key, value)| pod.labels.get(key) == Some(value))
+        };
+        for service in services.iter().filter(selects) {
+            exchanged.entry(service.object.name.clone()).or_default().insert(user.to_owned());
+        }
+    }
+    exchanged
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::heartbeat::{Kind, ObjectRef};
+    use crate::overview::Record;
+
+    fn pod(app: &str, container: &str) -> Running {
+        let status = json!({"name": container, "state": {"running": {}}, "image": "", "imageID": "",
+            "ready": true, "restartCount": 0});
+        let pod = json!({
+            "metadata": {"name": app, "labels": {"app": app, "tier": "back"}},
+            "spec": {"containers": [], "ephemeralContainers": [
+                {"name": container, "env": [{"name": "KT_USER", "value": "ann"}]}
+            ]},
+            "status": {"phase": "Running", "podIP": "10.0.0.2", "ephemeralContainerStatuses": [status]},
+        });
+        Running::read(serde_json::from_value(pod).unwrap()).unwrap()
+    }
+
+    fn service(name: &str, selector: &[(&str, &str)]) -> ServiceSeen {
+        ServiceSeen {
+            object: ObjectRef::new(Kind::Service, name, name),
+            selector: selector.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+            record: Record::None,
+            lock: None,
+            ours: false,
+            heartbeat: None,
+            annotated: false,
+            terminating: false,
+        }
+    }
+
+    #[test]
+    fn services_are_exchanged_by_those_who_are_in_their_pods() {
+        let pods = [pod("shop", "kt-exchange"), pod("stock", "debugger")];
+        let services = [
+            service("shop", &[("app", "shop")]),
+            service("all", &[("tier", "back")]),
+            service("stock", &[("app", "stock")]),
+            service("by-hand", &[]),
+        ];
+
+        let found = exchanged(&pods, &services);
+
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["all", "shop"]);
+        assert!(found["shop"].contains("ann") && found["shop"].len() == 1);
     }
 }
