@@ -5,6 +5,7 @@
 //! ended stays listed until the pod is replaced. `plan` says what is added, `standing` what is there
 //! already, `running` waits for its begin and its end, `follow` finds the pods.
 
+mod failure;
 mod follow;
 mod plan;
 mod running;
@@ -18,12 +19,14 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 
+pub use self::failure::Error;
 pub use self::running::Ended;
 pub use self::standing::Standing;
 
+use self::failure::{reading, refused};
 use crate::Cluster;
 use crate::api::{ApiError, Right};
-use crate::shadow::{Failure, ShadowPort};
+use crate::shadow::ShadowPort;
 
 /// The first version of Kubernetes that can do it without being told to.
 const SINCE: (u32, u32) = (1, 23);
@@ -81,82 +84,6 @@ pub struct Added {
     pub port: u16,
 }
 
-/// Why a pod is not exchanged.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The cluster is too old.
-    #[error("mode ephemeral needs Kubernetes 1.23 or newer, this is {0}")]
-    TooOld(String),
-    /// There is no such pod.
-    #[error("pod '{name}' does not exist in namespace {namespace}")]
-    NoPod {
-        /// The name.
-        name: String,
-        /// Where it was looked for.
-        namespace: String,
-    },
-    /// The pod is there, but does not run.
-    #[error("pod '{0}' does not run")]
-    NotRunning(String),
-    /// It has no network of its own.
-    #[error("pod '{0}' uses the network of its node, its callers can not be told from those of others")]
-    NodeNetwork(String),
-    /// Somebody else is there already.
-    #[error("another user ({user}) is exchanging pod '{pod}', cannot apply exchange")]
-    Taken {
-        /// The pod.
-        pod: String,
-        /// Who.
-        user: String,
-    },
-    /// The namespace allows no such container.
-    #[error("a container with the right NET_ADMIN is not allowed in pod '{pod}': {message}")]
-    Denied {
-        /// The pod.
-        pod: String,
-        /// In the cluster's words.
-        message: String,
-    },
-    /// The API server refused the container.
-    #[error("adding a container to pod '{pod}'")]
-    Adding {
-        /// The pod.
-        pod: String,
-        /// Why not.
-        source: ApiError,
-    },
-    /// Kubernetes reported a reason why the container does not run.
-    #[error("container {container} of pod '{pod}' failed to start: {failure}")]
-    Failed {
-        /// The pod.
-        pod: String,
-        /// The container.
-        container: String,
-        /// The reason.
-        failure: Failure,
-    },
-    /// It took too long.
-    #[error("container {container} of pod '{pod}' failed to start within {seconds} s: {last}")]
-    NotInTime {
-        /// The pod.
-        pod: String,
-        /// The container.
-        container: String,
-        /// The limit.
-        seconds: u64,
-        /// What was being waited for.
-        last: String,
-    },
-    /// The API server did not tell.
-    #[error("reading {what}")]
-    Reading {
-        /// What was asked for.
-        what: String,
-        /// Why not.
-        source: ApiError,
-    },
-}
-
 impl Cluster {
     /// Fails when the cluster can not add containers to pods that run.
     pub fn check_ephemeral(&self) -> Result<(), Error> {
@@ -189,21 +116,6 @@ impl Cluster {
         let patched = pods.patch_ephemeral_containers(&pod.name, how, &Patch::Strategic(patch)).await;
         patched.map(|_| added).map_err(|error| refused(&pod.name, error.into()))
     }
-}
-
-fn refused(pod: &str, source: ApiError) -> Error {
-    let pod = pod.to_owned();
-    match source {
-        ApiError::Refused(message) if message.contains("PodSecurity") || message.contains("NET_ADMIN") => {
-            Error::Denied { pod, message: plan::violations(&message).to_owned() }
-        }
-        source => Error::Adding { pod, source },
-    }
-}
-
-fn reading(pod: &str) -> impl FnOnce(ApiError) -> Error {
-    let what = format!("pod {pod}");
-    move |source| Error::Reading { what, source }
 }
 
 impl Running {

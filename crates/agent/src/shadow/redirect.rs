@@ -6,6 +6,7 @@
 
 mod message;
 mod probes;
+mod rule;
 mod table;
 
 use std::cell::{Cell, RefCell};
@@ -17,7 +18,8 @@ use kt_wire::{Link, LinkState};
 use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until};
 
-use self::table::{Redirect, Table};
+use self::rule::Redirect;
+use self::table::Table;
 use super::PASS_ON_AFTER;
 use super::inbound::Number;
 use crate::links::RESET_AFTER;

@@ -12,7 +12,8 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::time::sleep;
 
-use super::{Error, Pods, Running, reading};
+use super::failure::{Error, reading};
+use super::{Pods, Running};
 use crate::Cluster;
 use crate::overview::{Overview, ServiceSeen};
 use crate::target::selector_text;

@@ -134,10 +134,5 @@ fn number(port: &IntOrString, container: &Container) -> Option<u16> {
     u16::try_from(number).ok()
 }
 
-/// What of a refusal says why: behind the name of the policy.
-pub(super) fn violations(message: &str) -> &str {
-    message.split_once("is forbidden: ").map_or(message, |(_, why)| why)
-}
-
 #[cfg(test)]
 mod tests;

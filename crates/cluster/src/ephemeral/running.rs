@@ -5,7 +5,8 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use tokio::time::{interval, sleep, timeout};
 
-use super::{Added, Error, Wanted, reading};
+use super::failure::{Error, reading};
+use super::{Added, Wanted};
 use crate::Cluster;
 use crate::shadow::{Failure, Verdict, of_container};
 use crate::watch::Watched;

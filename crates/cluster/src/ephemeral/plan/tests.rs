@@ -87,10 +87,3 @@ fn the_port_for_laptops_is_none_of_the_pods() {
 
     assert_eq!(added.port, 29_999);
 }
-
-#[test]
-fn a_refusal_is_told_without_its_long_beginning() {
-    let message = "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": runAsUser=0";
-
-    assert_eq!(violations(message), "violates PodSecurity \"restricted:latest\": runAsUser=0");
-}

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use kt_wire::Protocol;
+
 use super::*;
 
 /// Set in the process that has a network namespace of its own.
