@@ -245,7 +245,7 @@ fn part_of(node: &str, part: &str) -> Option<String> {
     processes.lines().find(is_it)?.split_whitespace().next().map(String::from)
 }
 
-fn on_node(node: &str, command: &[&str]) -> Result<String, String> {
+pub(crate) fn on_node(node: &str, command: &[&str]) -> Result<String, String> {
     let mut driver = bed::testbed(&[&["exec", node], command].concat());
     driver.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let (ok, out, said) = talk(driver, "");
@@ -270,7 +270,7 @@ fn talk(mut command: Command, stdin: &str) -> (bool, String, String) {
 }
 
 /// The first name in a manifest, which is that of its one object.
-fn role_name(manifest: &str) -> Option<&str> {
+pub(crate) fn role_name(manifest: &str) -> Option<&str> {
     let from = manifest.lines().find(|line| line.contains("name:"))?.split("name:").nth(1)?;
     from.split([',', '}', '#']).next().map(str::trim)
 }

@@ -9,6 +9,7 @@ mod cluster;
 mod conversation;
 mod laptop;
 mod lease;
+mod pods;
 mod policy;
 mod proxy;
 mod running;
@@ -31,6 +32,18 @@ use std::time::{Duration, Instant};
 pub const DEMO: &str = "kt-connect demo v1";
 /// What a program on the laptop answers that a test exchanges the sample for.
 pub const LOCAL: &str = "kt-connect local v2";
+
+/// Waits until each of these callers (see [`Cluster::callers_on`]) has got a page another 40 times.
+///
+/// # Panics
+/// When that takes longer than 15 s.
+pub fn wait_until_they_hear(callers: &[Running], page: &str) {
+    let heard = |calls: &Running| calls.text().matches(page).count();
+    let before: Vec<usize> = callers.iter().map(heard).collect();
+    wait_until(&format!("all callers hear {page:?}"), Duration::from_secs(15), || {
+        callers.iter().zip(&before).all(|(calls, before)| heard(calls) >= before + 40).then_some(())
+    });
+}
 
 /// Asks again and again until there is an answer, and returns it.
 ///

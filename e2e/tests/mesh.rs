@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Cluster, DEMO, LOCAL, Laptop, Process, Running, Snapshot, skip, wait_until};
+use e2e::{Cluster, DEMO, LOCAL, Laptop, Process, Running, Snapshot, skip, wait_until, wait_until_they_hear};
 
 const URL: &str = "http://tomcat:8080";
 /// What a second laptop answers.
@@ -416,15 +416,6 @@ fn wait_for_marked(cluster: &Cluster, header: &str, page: &str) {
     wait_until(&format!("{header} gets {page:?}"), Duration::from_secs(NODES), || {
         last = cluster.get_with(URL, Some(header));
         last.as_ref().is_ok_and(|answer| answer.contains(page)).then_some(())
-    });
-}
-
-/// Waits until each of them has got a page another 40 times.
-fn wait_until_they_hear(callers: &[Running], page: &str) {
-    let heard = |calls: &Running| calls.text().matches(page).count();
-    let before: Vec<usize> = callers.iter().map(heard).collect();
-    wait_until(&format!("all callers hear {page:?}"), Duration::from_secs(15), || {
-        callers.iter().zip(&before).all(|(calls, before)| heard(calls) >= before + 40).then_some(())
     });
 }
 

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, Conversation, DEMO, LOCAL, Laptop, Running, wait_until};
+use e2e::{Cluster, Conversation, DEMO, LOCAL, Laptop, Running, wait_until, wait_until_they_hear};
 
 const URL: &str = "http://tomcat:8080";
 /// How long after the ready text a caller may still take the old way, in seconds.
@@ -114,15 +114,6 @@ fn while_the_laptops_cable_is_pulled_callers_go_to_the_originals_and_then_come_a
     talk.goes_on(20);
     assert_eq!(talk.hang_up().code, 0);
     assert_eq!(exchange.interrupt(15).code, 0);
-}
-
-/// Waits until each of them has got a page another 40 times.
-fn wait_until_they_hear(callers: &[Running], page: &str) {
-    let heard = |calls: &Running| calls.text().matches(page).count();
-    let before: Vec<usize> = callers.iter().map(heard).collect();
-    wait_until(&format!("all callers hear {page:?}"), Duration::from_secs(15), || {
-        callers.iter().zip(&before).all(|(calls, before)| heard(calls) >= before + 40).then_some(())
-    });
 }
 
 /// A caller on each node who keeps his connection to who answers `page`, and asks again after so many

@@ -19,7 +19,7 @@ use tokio::time::sleep_until;
 /// Where laptops look for us, unless they said otherwise when they made the pod.
 pub(crate) const PORT: u16 = 17617;
 /// Streams are reset so long after a laptop without a carrier was last heard.
-const RESET_AFTER: Duration = Duration::from_secs(300);
+pub(crate) const RESET_AFTER: Duration = Duration::from_secs(300);
 /// And its link is forgotten after so long.
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 
@@ -27,6 +27,9 @@ const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 pub(crate) trait Serves: 'static {
     /// The links that it has.
     fn links(&self) -> &Arc<Links>;
+
+    /// A laptop has opened a link.
+    fn has_come(&self, _link: &Link) {}
 
     /// Serves one stream until its end.
     fn serve_stream(self: Rc<Self>, link: Link, asked: Incoming) -> impl Future<Output = ()> + 'static;
@@ -65,6 +68,7 @@ async fn carry<S: Serves>(server: Rc<S>, carrier: TcpStream) {
     let _ = carrier.set_nodelay(true); // slower without, but not wrong
     match server.links().accept(carrier).await {
         Ok((Accepted::New(link, incoming), life)) => {
+            server.has_come(&link);
             tokio::task::spawn_local(serve_link(server.clone(), link, incoming));
             life.await;
         }

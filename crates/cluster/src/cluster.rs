@@ -88,6 +88,13 @@ impl Cluster {
         &self.shared.version.git_version
     }
 
+    /// Its first two numbers, e.g. 1 and 34; of what can not be read, 0.
+    pub(crate) fn version_number(&self) -> (u32, u32) {
+        let digits =
+            |text: &str| text.trim_end_matches(|end: char| !end.is_ascii_digit()).parse().unwrap_or(0);
+        (digits(&self.shared.version.major), digits(&self.shared.version.minor))
+    }
+
     /// The namespace of helper pods and targets.
     pub fn namespace(&self) -> &str {
         &self.namespace

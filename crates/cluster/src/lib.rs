@@ -33,6 +33,7 @@ pub mod access;
 pub mod api;
 mod cluster;
 pub mod environment;
+pub mod ephemeral;
 pub mod heartbeat;
 pub mod leftovers;
 pub mod marks;

@@ -3,7 +3,7 @@
 //! Holes (the API server, the laptop's own networks) are not cut here; `kt-host` does that.
 
 mod blocks;
-mod follow;
+pub(crate) mod follow;
 mod names;
 mod read;
 

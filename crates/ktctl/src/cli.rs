@@ -178,13 +178,15 @@ pub(crate) struct Connect {
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "camelCase")]
 pub(crate) struct Exchange {
-    /// A service, or service/NAME, svc/NAME, deployment/NAME, deploy/NAME, statefulset/NAME, sts/NAME
+    /// A service, or service/NAME, svc/NAME, deployment/NAME, deploy/NAME, statefulset/NAME, sts/NAME, and
+    /// pod/NAME in mode ephemeral
     #[arg(value_name = "TARGET", num_args = 0..)]
     pub(crate) targets: Vec<String>,
     /// Ports, as LOCAL or LOCAL:REMOTE, e.g. 8080 or 7001,8080:80,53/udp
     #[arg(long, value_name = "PORTS", value_parser = ports())]
     pub(crate) expose: Option<Ports>,
-    /// selector: the service leads here, the pods stay; scale: the pods go until the end
+    /// selector: the service leads here, the pods stay; scale: the pods go until the end; ephemeral: callers
+    /// are led here inside of the pods, which needs --image and the right to add containers
     #[arg(long, value_name = "MODE", default_value = "selector")]
     pub(crate) mode: String,
     /// Take the service from somebody who exchanges it, after asking

@@ -1,8 +1,10 @@
 //! `ktctl exchange`: the cluster calls a program on this laptop instead of a service.
 //!
 //! In mode selector, which is here, the service is led to a shadow and the original pods stay. In
-//! mode scale the pods go, and the shadow takes their place.
+//! mode scale the pods go, and the shadow takes their place; in mode ephemeral callers are led away
+//! inside of the pods.
 
+mod ephemeral;
 pub(crate) mod scale;
 mod takeover;
 
@@ -56,16 +58,17 @@ pub(crate) fn check(ask: &Exchange) -> Result<(&str, &Ports), Usage> {
         }
     };
     match ask.mode.as_str() {
-        "selector" | "scale" => {}
-        "ephemeral" => {
-            let text = "is not available yet, the default mode 'selector' leaves the pods alone";
-            return Err(Usage(format!("exchange mode '{}' {text}", ask.mode)));
-        }
+        "selector" | "scale" | "ephemeral" => {}
         other => {
             return Err(Usage(format!(
                 "invalid exchange method '{other}', supported are selector, scale, ephemeral"
             )));
         }
+    }
+    if target.starts_with("pod/") && ask.mode != "ephemeral" {
+        return Err(Usage(format!(
+            "'{target}' is a target for --mode ephemeral only, please name a service"
+        )));
     }
     if ask.takeover && ask.mode != "selector" {
         return Err(Usage(
@@ -82,8 +85,10 @@ pub(crate) fn check(ask: &Exchange) -> Result<(&str, &Ports), Usage> {
 
 /// Runs until something ends it, and puts the service back.
 pub(crate) async fn run(global: &Global, ask: &Exchange, triggers: Triggers) -> anyhow::Result<()> {
-    if ask.mode == "scale" {
-        return scale::run(global, ask, triggers).await;
+    match ask.mode.as_str() {
+        "scale" => return scale::run(global, ask, triggers).await,
+        "ephemeral" => return ephemeral::run(global, ask, triggers).await,
+        _ => {}
     }
     let mut run = Run::begin("exchange", triggers)?;
     let mut made = Made::default();

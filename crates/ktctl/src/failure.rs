@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use kt_cluster::api::ApiError;
 use kt_cluster::redirect::Occupied;
 use kt_cluster::target::Unfit;
-use kt_cluster::{access, mesh, preview, redirect, shadow, tunnel};
+use kt_cluster::{access, ephemeral, mesh, preview, redirect, shadow, tunnel};
 use kt_wire::hello::HelloError;
 use kt_wire::{Reason, Refused};
 
@@ -65,6 +65,9 @@ fn advice(error: &anyhow::Error) -> Option<String> {
     if let Some(shadow) = find::<shadow::Error>(error).and_then(of_shadow) {
         return Some(shadow);
     }
+    if let Some(ephemeral) = find::<ephemeral::Error>(error).and_then(of_ephemeral) {
+        return Some(ephemeral);
+    }
     if let Some(preview) = find::<preview::Error>(error).and_then(of_preview) {
         return Some(preview);
     }
@@ -92,7 +95,12 @@ fn advice(error: &anyhow::Error) -> Option<String> {
 pub(crate) fn is_of_another_program(error: &anyhow::Error) -> bool {
     let crashed =
         matches!(find(error), Some(shadow::Error::Failed { failure: shadow::Failure::Crashed { .. }, .. }));
+    let crashed_inside = matches!(
+        find(error),
+        Some(ephemeral::Error::Failed { failure: shadow::Failure::Crashed { .. }, .. })
+    );
     crashed
+        || crashed_inside
         || match find::<HelloError>(error) {
             Some(HelloError::Foreign(_)) => true,
             // It may be ready for a moment before it ends.
@@ -147,6 +155,24 @@ fn of_shadow(error: &shadow::Error) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn of_ephemeral(error: &ephemeral::Error) -> Option<String> {
+    use ephemeral::Error;
+    Some(match error {
+        Error::TooOld(_) | Error::NodeNetwork(_) => "use --mode selector".into(),
+        Error::Denied { .. } => {
+            "use --mode selector, which needs no such right, or a namespace that allows it (PodSecurity level privileged)".into()
+        }
+        Error::Taken { user, .. } => {
+            format!("ask {user} to end it; a run that is dead leaves the pods within 5 minutes")
+        }
+        Error::Failed { failure: shadow::Failure::Image { .. }, .. } => {
+            "check --image, and whether the pods have the secret to pull it; --mode selector needs no image".into()
+        }
+        Error::NoPod { .. } | Error::NotRunning(_) => "`kubectl get pods` lists them".into(),
+        _ => return None,
+    })
 }
 
 fn of_preview(error: &preview::Error) -> Option<String> {

@@ -5,6 +5,7 @@ pub(crate) mod deliver;
 mod drain;
 mod proxy_protocol;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use kt_cluster::leftovers::SETTLE;
@@ -38,6 +39,15 @@ impl Inbound {
         Inbound { deliveries, drain: Drain::new(), tasks: tasks.clone() }
     }
 
+    /// The same for a pod of this address, to whose own program callers go while this laptop is away.
+    pub(crate) fn at(&self, pod: IpAddr) -> Inbound {
+        let itself = |delivery: &Delivery| {
+            let otherwise = Some(Target::Address((pod, delivery.cluster).into()));
+            Delivery { otherwise, ..delivery.clone() }
+        };
+        Inbound { deliveries: self.deliveries.iter().map(itself).collect(), ..self.clone() }
+    }
+
     /// Takes what comes by this link. Returns once callers can come.
     pub(crate) async fn serve(&self, link: &Link, incoming: IncomingQueue) -> anyhow::Result<()> {
         let ports = deliver::listen(link, &self.deliveries).await?;
@@ -65,6 +75,11 @@ impl Inbound {
             Ok(()) => debug!("callers come here"),
             Err(_) => debug!("no call from the shadow itself came here"),
         }
+    }
+
+    /// Takes no more callers; those who have come are served as ever.
+    pub(crate) fn close(&self) {
+        self.drain.close();
     }
 
     /// Takes no more callers, and lets those finish who have come.

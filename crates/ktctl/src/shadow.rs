@@ -47,7 +47,7 @@ pub(crate) struct NoProgram;
 /// The image that the user named holds some other program.
 #[derive(Debug, thiserror::Error)]
 #[error("image {0} does not contain a matching shadow")]
-pub(crate) struct ForeignImage(String);
+pub(crate) struct ForeignImage(pub(crate) String);
 
 /// What a command wants of its shadow.
 pub(crate) fn wanted(global: &Global, role: Role, service: &str) -> Result<ShadowWanted, NoProgram> {

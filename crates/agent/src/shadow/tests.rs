@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::*;
 
+mod beside;
 mod udp;
 
 struct Loopback(SocketAddr);
@@ -32,7 +33,7 @@ async fn with_link<F: Future>(test: impl FnOnce(Link, IncomingQueue) -> F) -> F:
         .run_until(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("listener");
             let dialer = Loopback(listener.local_addr().expect("address"));
-            spawn_local(links::serve(listener, Shadow::new(Resolver::from_system())));
+            spawn_local(links::serve(listener, Shadow::new(Resolver::from_system(), None)));
             let (link, incoming, keeper) =
                 Link::connect(dialer, "test", Settings::default()).await.expect("link");
             spawn_local(Keeper::serve(keeper));
@@ -202,6 +203,21 @@ async fn a_port_below_1024_or_in_use_is_refused_with_the_reason() {
     .await;
 }
 
+#[tokio::test]
+async fn a_port_of_a_laptop_that_lives_is_refused_to_another_one() {
+    with_cable(async |away| {
+        let (other, _incoming, keeper) =
+            Link::connect(away.cable.clone(), "other", Settings::default()).await.expect("link");
+        spawn_local(Keeper::serve(keeper));
+
+        let refused: Refused = other.open(&listen(away.port, None)).await.expect_err("refused");
+
+        assert_eq!(refused.reason, Reason::InUse);
+        assert!(refused.text.contains("belongs to another ktctl"), "{}", refused.text);
+    })
+    .await;
+}
+
 /// A laptop whose cable can be pulled.
 #[derive(Clone)]
 struct Cable {
@@ -270,7 +286,7 @@ async fn with_cable<F: Future>(test: impl FnOnce(Away) -> F) -> F::Output {
                 carriers: Arc::default(),
                 broken: Arc::default(),
             };
-            let shadow = Shadow::new(Resolver::from_system());
+            let shadow = Shadow::new(Resolver::from_system(), None);
             spawn_local(links::serve(listener, shadow.clone()));
             let (link, incoming, keeper) =
                 Link::connect(cable.clone(), "test", Settings::default()).await.expect("link");

@@ -56,7 +56,8 @@ where
         })
 }
 
-pub(super) fn is_forbidden(error: &Error) -> bool {
+/// Is watching not allowed?
+pub(crate) fn is_forbidden(error: &Error) -> bool {
     let (Error::InitialListFailed(error) | Error::WatchStartFailed(error)) = error else { return false };
     matches!(error, kube::Error::Api(status) if status.code == FORBIDDEN)
 }

@@ -6,7 +6,7 @@ use super::failure::Failure;
 
 /// What to think of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Its program runs.
     Runs,
     /// It may yet; what is being waited for.
@@ -38,7 +38,8 @@ fn failed(reason: Option<String>, message: Option<String>) -> Failure {
     Failure::Evicted(format!("{reason}: {message}").trim_matches([':', ' ']).to_owned())
 }
 
-fn of_container(container: &ContainerStatus, events: &[Event]) -> Verdict {
+/// The verdict on one container.
+pub(crate) fn of_container(container: &ContainerStatus, events: &[Event]) -> Verdict {
     let now = container.state.clone().unwrap_or_default();
     let before = container.last_state.clone().unwrap_or_default();
     if let Some(crash) = crash(&now).or_else(|| crash(&before)) {

@@ -18,6 +18,8 @@ pub enum Way {
     Route,
     /// A shadow is one more pod.
     Join,
+    /// Callers are led away inside of its pods.
+    Inside,
 }
 
 /// Why a Service can not be led to a laptop at all, or not in this way.
@@ -89,6 +91,9 @@ pub(super) fn check(service: &Service, way: Way) -> Result<Vec<Caution>, Unfit> 
     if super::selector_of(service).is_empty() {
         return Err(Unfit::NoSelector(name));
     }
+    if way == Way::Inside {
+        return Ok(Vec::new()); // they come to the pods as ever
+    }
     let is_local = spec.internal_traffic_policy.as_deref() == Some("Local");
     if is_local && way != Way::Join {
         return Err(Unfit::NodeLocal(name));
@@ -98,7 +103,7 @@ pub(super) fn check(service: &Service, way: Way) -> Result<Vec<Caution>, Unfit> 
     let is_sticky = spec.session_affinity.as_deref() == Some("ClientIP") && way == Way::Route;
     let kept = match way {
         Way::Redirect | Way::Route => gitops::of(service, "service", "/spec/selector"),
-        Way::Replace | Way::Join => None, // it stays as it is
+        Way::Replace | Way::Join | Way::Inside => None, // it stays as it is
     };
     let cautions = [
         is_headless.then(|| Caution::Headless(name.clone())),
@@ -136,7 +141,7 @@ mod tests {
         check(&service(spec), way).unwrap_err().to_string()
     }
 
-    const ALL: [Way; 4] = [Way::Redirect, Way::Replace, Way::Route, Way::Join];
+    const ALL: [Way; 5] = [Way::Redirect, Way::Replace, Way::Route, Way::Join, Way::Inside];
 
     #[test]
     fn an_ordinary_service_needs_no_word() {

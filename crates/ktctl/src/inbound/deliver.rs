@@ -106,9 +106,11 @@ async fn keep_open(link: Link, delivery: Delivery, first: Stream, refused: Arc<N
             }
         };
         tokio::select! {
-            _ = drain.is_wanted() => return,
+            () = drain.is_closing() => return,
             () = refused.notified() => {
-                port = None; // closes it
+                if let Some(port) = port.take() {
+                    port.reset(&Reason::Refused.into()); // closes it
+                }
                 warn!("no application is running on port {}, callers are refused until there is one", delivery.laptop);
                 while connect(delivery.laptop).await.is_err() {
                     sleep(LOOK_EVERY).await;

@@ -23,6 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Tells the flows of a run to come to their end.
 #[derive(Clone, Debug)]
 pub(crate) struct Drain {
+    closing: watch::Sender<bool>,
     /// When it has to be over, once it is wanted.
     until: watch::Sender<Option<Instant>>,
     flows: watch::Sender<usize>,
@@ -31,7 +32,12 @@ pub(crate) struct Drain {
 
 impl Drain {
     pub(crate) fn new() -> Drain {
-        Drain { until: watch::Sender::new(None), flows: watch::Sender::new(0), callers: Arc::default() }
+        Drain {
+            closing: watch::Sender::new(false),
+            until: watch::Sender::new(None),
+            flows: watch::Sender::new(0),
+            callers: Arc::default(),
+        }
     }
 
     /// How many callers have come so far.
@@ -50,8 +56,19 @@ impl Drain {
         Flow(self)
     }
 
+    /// Closes the ports. Whoever has come is served as ever.
+    pub(crate) fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Returns once the ports are to be closed.
+    pub(super) async fn is_closing(&self) {
+        let mut closing = self.closing.subscribe();
+        drop(closing.wait_for(|closing| *closing).await);
+    }
+
     /// Returns once a drain is wanted: when it has to be over.
-    pub(super) async fn is_wanted(&self) -> Instant {
+    async fn is_wanted(&self) -> Instant {
         let mut until = self.until.subscribe();
         let until = until.wait_for(Option::is_some).await.ok().and_then(|until| *until);
         match until {
@@ -63,6 +80,7 @@ impl Drain {
     /// Closes the ports and lets requests under way end, idle connections with an orderly end, for
     /// at most `longest`.
     pub(crate) async fn drain(&self, longest: Duration) {
+        self.close();
         let until = Instant::now() + longest;
         self.until.send_replace(Some(until));
         let mut flows = self.flows.subscribe();

@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use super::{Callers, laptop_is_away, outbound};
+use super::callers::{Callers, laptop_is_away};
+use crate::shadow::outbound;
 use crate::sockets::Counted;
 
 /// After so long without a datagram a peer is forgotten, as in most NATs.

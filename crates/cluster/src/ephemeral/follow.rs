@@ -1,0 +1,156 @@
+//! The pods that are meant: those that run, and each that begins to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt, stream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use tokio::time::sleep;
+
+use super::failure::{Error, reading};
+use super::{Pods, Running};
+use crate::Cluster;
+use crate::overview::{Overview, ServiceSeen};
+use crate::target::selector_text;
+
+/// Between two looks at pods that may be listed but not watched.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+impl Cluster {
+    /// The pods that run now. A pod that was named must be one of them.
+    pub async fn running_pods(&self, pods: &Pods) -> Result<Vec<Running>, Error> {
+        match pods {
+            Pods::Named(name) => Ok(vec![self.running_pod(name).await?]),
+            Pods::Selected(_) => self.list_running(pods).await,
+        }
+    }
+
+    /// Each pod that runs, as often as something about it changes; those that run already, too.
+    /// Troubles of the way are waited out. Does not end.
+    pub fn follow_running(&self, pods: &Pods) -> impl Stream<Item = Running> + Send + use<> {
+        let config = match pods {
+            Pods::Selected(selector) => watcher::Config::default().labels(&selector_text(selector)),
+            Pods::Named(name) => watcher::Config::default().fields(&format!("metadata.name={name}")),
+        };
+        let mut was_allowed = false;
+        let watched = watcher(self.objects::<Pod>(), config)
+            .default_backoff()
+            .take_while(move |event| {
+                was_allowed |= matches!(event, Ok(event) if !matches!(event, Event::Init)); // that is a beginning only
+                ready(was_allowed || !event.as_ref().is_err_and(crate::ranges::follow::is_forbidden))
+            })
+            .filter_map(|event| {
+                ready(match event {
+                    Ok(Event::InitApply(pod) | Event::Apply(pod)) => Running::read(pod),
+                    _ => None,
+                })
+            });
+        watched.chain(self.poll_running(pods))
+    }
+
+    fn poll_running(&self, pods: &Pods) -> impl Stream<Item = Running> + Send + use<> {
+        let looks = stream::unfold((self.clone(), pods.clone()), |(cluster, pods)| async move {
+            sleep(LOOK_EVERY).await;
+            let seen = cluster.list_running(&pods).await.unwrap_or_default(); // another look follows
+            Some((stream::iter(seen), (cluster, pods)))
+        });
+        looks.flatten()
+    }
+
+    /// The Services of whose pods some are exchanged in this mode, and by whom.
+    pub async fn exchanged_inside(
+        &self,
+        seen: &Overview,
+    ) -> Result<BTreeMap<String, BTreeSet<String>>, Error> {
+        let pods = self.list_running(&Pods::Selected(BTreeMap::new())).await?;
+        Ok(exchanged(&pods, &seen.services))
+    }
+
+    async fn running_pod(&self, name: &str) -> Result<Running, Error> {
+        let pods: Api<Pod> = self.objects();
+        let read = pods.get_opt(name).await.map_err(|error| reading(name)(error.into()))?;
+        let none = || Error::NoPod { name: name.to_owned(), namespace: self.namespace().to_owned() };
+        Running::read(read.ok_or_else(none)?).ok_or_else(|| Error::NotRunning(name.to_owned()))
+    }
+
+    async fn list_running(&self, pods: &Pods) -> Result<Vec<Running>, Error> {
+        let which = match pods {
+            Pods::Selected(selector) => ListParams::default().labels(&selector_text(selector)),
+            Pods::Named(name) => ListParams::default().fields(&format!("metadata.name={name}")),
+        };
+        let listed = self.objects::<Pod>().list(&which).await;
+        let listed =
+            listed.map_err(|error| Error::Reading { what: "pods".to_owned(), source: error.into() })?;
+        Ok(listed.items.into_iter().filter_map(Running::read).collect())
+    }
+}
+
+fn exchanged(pods: &[Running], services: &[ServiceSeen]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut exchanged: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (pod, user) in pods.iter().filter_map(|pod| Some((pod, pod.exchanger()?))) {
+        let selects = |service: &&ServiceSeen| {
+            let mut pairs = service.selector.iter();
+            !service.selector.is_empty() && pairs.all(|(key, value)| pod.labels.get(key) == Some(value))
+        };
+        for service in services.iter().filter(selects) {
+            exchanged.entry(service.object.name.clone()).or_default().insert(user.to_owned());
+        }
+    }
+    exchanged
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::heartbeat::{Kind, ObjectRef};
+    use crate::overview::Record;
+
+    fn pod(app: &str, container: &str) -> Running {
+        let status = json!({"name": container, "state": {"running": {}}, "image": "", "imageID": "",
+            "ready": true, "restartCount": 0});
+        let pod = json!({
+            "metadata": {"name": app, "labels": {"app": app, "tier": "back"}},
+            "spec": {"containers": [], "ephemeralContainers": [
+                {"name": container, "env": [{"name": "KT_USER", "value": "ann"}]}
+            ]},
+            "status": {"phase": "Running", "podIP": "10.0.0.2", "ephemeralContainerStatuses": [status]},
+        });
+        Running::read(serde_json::from_value(pod).unwrap()).unwrap()
+    }
+
+    fn service(name: &str, selector: &[(&str, &str)]) -> ServiceSeen {
+        ServiceSeen {
+            object: ObjectRef::new(Kind::Service, name, name),
+            selector: selector.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+            record: Record::None,
+            lock: None,
+            ours: false,
+            heartbeat: None,
+            annotated: false,
+            terminating: false,
+        }
+    }
+
+    #[test]
+    fn services_are_exchanged_by_those_who_are_in_their_pods() {
+        let pods = [pod("shop", "kt-exchange"), pod("stock", "debugger")];
+        let services = [
+            service("shop", &[("app", "shop")]),
+            service("all", &[("tier", "back")]),
+            service("stock", &[("app", "stock")]),
+            service("by-hand", &[]),
+        ];
+
+        let found = exchanged(&pods, &services);
+
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["all", "shop"]);
+        assert!(found["shop"].contains("ann") && found["shop"].len() == 1);
+    }
+}
