@@ -167,6 +167,28 @@ fn an_end_without_the_api_server_says_that_the_containers_end_by_themselves() {
 }
 
 #[test]
+fn a_laptop_that_was_away_gets_its_callers_again() {
+    let Some((cluster, laptop)) = bed("insideaway") else { return };
+    let _local = laptop.serve(8080, LOCAL);
+    let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"], READY);
+    let pod = &pods(&cluster)[0];
+
+    laptop.link(&["--down"]);
+    let given_back = (0..40).any(|_| {
+        std::thread::sleep(Duration::from_secs(1));
+        !leads_away(&cluster, pod)
+    });
+    let page = answer(&cluster, pod);
+    laptop.link(&["--up"]); // before anything may fail
+
+    assert!(given_back && page.contains(DEMO), "{page}");
+    exchange.wait_for("connection restored", 30);
+    cluster.wait_for_answer(URL, LOCAL, 5);
+    assert_eq!(exchange.interrupt(20).code, 0);
+    assert_eq!(states(&cluster, pod), ["kt-exchange 0"]);
+}
+
+#[test]
 fn datagrams_come_here_and_go_back_to_the_pods() {
     let Some((cluster, laptop)) = bed("insideudp") else { return };
     let address = format!("{}:7000", cluster.pod_ip("tomcat"));

@@ -28,7 +28,10 @@ impl Keeper {
         };
         let opened = uplink::open(&self.cluster, &pod.name, added.port, self.within).await;
         let Opened { link, incoming, keeper } = opened.map_err(|error| self.of_image(error))?;
-        self.note(pod, |kept| kept.link = Some(link.clone()));
+        self.note(pod, |kept| {
+            kept.link = Some(link.clone());
+            kept.address = Some(pod.address);
+        });
         let inbound = self.inbound.at(pod.address);
         let begun = async {
             inbound.serve(&link, incoming).await.map_err(|error| of_listening(error, pod))?;
