@@ -57,6 +57,7 @@ fn callers_of_all_pods_come_here_and_reach_the_pods_again_with_none_lost() {
     assert_eq!(service(&cluster.snapshot()), service(&before));
 }
 
+// covers: 7-20
 #[test]
 fn of_a_pod_that_is_named_only_its_own_callers_come_here() {
     let Some((cluster, laptop)) = bed("insideone") else { return };

@@ -49,8 +49,18 @@ impl Keeper {
         ended
     }
 
-    /// The container of a pod that runs already, or a new one.
+    /// The container of a pod that runs already, or a new one. One of a run before may just have ended.
     async fn added(&self, pod: &Running) -> Result<Added, Error> {
+        let was_left = self.is_new(pod) && pod.exchanger().is_some();
+        match self.add_and_wait(pod).await {
+            Err(Error::Failed { failure: Failure::Crashed { code: 0, .. }, .. }) if was_left => {
+                self.add_and_wait(pod).await
+            }
+            added => added,
+        }
+    }
+
+    async fn add_and_wait(&self, pod: &Running) -> Result<Added, Error> {
         let known = self.lock().kept.get(&pod.uid).and_then(|kept| kept.added.clone());
         let added = match (known, pod.standing(&self.wanted.user, &self.wanted.host)) {
             (Some(known), _) => known,
