@@ -57,6 +57,7 @@ fn callers_of_all_pods_come_here_and_reach_the_pods_again_with_none_lost() {
     assert_eq!(service(&cluster.snapshot()), service(&before));
 }
 
+// covers: 7-20
 #[test]
 fn of_a_pod_that_is_named_only_its_own_callers_come_here() {
     let Some((cluster, laptop)) = bed("insideone") else { return };
@@ -164,6 +165,28 @@ fn an_end_without_the_api_server_says_that_the_containers_end_by_themselves() {
         ended.text
     );
     cluster.wait_for_answer(URL, DEMO, 20);
+}
+
+#[test]
+fn a_laptop_that_was_away_gets_its_callers_again() {
+    let Some((cluster, laptop)) = bed("insideaway") else { return };
+    let _local = laptop.serve(8080, LOCAL);
+    let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"], READY);
+    let pod = &pods(&cluster)[0];
+
+    laptop.link(&["--down"]);
+    let given_back = (0..40).any(|_| {
+        std::thread::sleep(Duration::from_secs(1));
+        !leads_away(&cluster, pod)
+    });
+    let page = answer(&cluster, pod);
+    laptop.link(&["--up"]); // before anything may fail
+
+    assert!(given_back && page.contains(DEMO), "{page}");
+    exchange.wait_for("connection restored", 30);
+    cluster.wait_for_answer(URL, LOCAL, 5);
+    assert_eq!(exchange.interrupt(20).code, 0);
+    assert_eq!(states(&cluster, pod), ["kt-exchange 0"]);
 }
 
 #[test]

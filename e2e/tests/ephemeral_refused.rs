@@ -92,6 +92,21 @@ fn an_image_that_can_not_be_pulled_is_told_and_only_one_pod_has_seen_it() {
 }
 
 #[test]
+fn an_image_that_holds_another_program_is_named() {
+    let (cluster, laptop) = bed("otherimage", Cluster::lax);
+    cluster.grant(ROLE);
+
+    let line = ["exchange", "--mode", "ephemeral", "tomcat", "--expose", "8080", "--skipPortChecking"];
+    let ended = laptop.ktctl(&[&line[..], &["--image", "testbed/echo:local"]].concat()).wait(30);
+
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    assert_says(
+        &ended,
+        &["image testbed/echo:local does not contain a matching shadow", "stays listed in pod "],
+    );
+}
+
+#[test]
 fn a_second_user_is_told_who_is_there_and_the_first_goes_on() {
     const IMAGE: &str = "kt-connect-shadow:second";
     if !load_program_as("shadow", IMAGE) {

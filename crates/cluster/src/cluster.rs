@@ -90,9 +90,7 @@ impl Cluster {
 
     /// Its first two numbers, e.g. 1 and 34; of what can not be read, 0.
     pub(crate) fn version_number(&self) -> (u32, u32) {
-        let digits =
-            |text: &str| text.trim_end_matches(|end: char| !end.is_ascii_digit()).parse().unwrap_or(0);
-        (digits(&self.shared.version.major), digits(&self.shared.version.minor))
+        (number(&self.shared.version.major), number(&self.shared.version.minor))
     }
 
     /// The namespace of helper pods and targets.
@@ -190,5 +188,20 @@ impl Cluster {
         K::DynamicType: Default,
     {
         Api::namespaced(self.client(), self.namespace())
+    }
+}
+
+/// Some providers add a `+`.
+fn number(version: &str) -> u32 {
+    version.trim_end_matches(|end: char| !end.is_ascii_digit()).parse().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_of_a_provider_is_a_number_too() {
+        assert_eq!((number("1"), number("23+"), number("")), (1, 23, 0));
     }
 }

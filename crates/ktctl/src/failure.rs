@@ -53,6 +53,9 @@ fn advice(error: &anyhow::Error) -> Option<String> {
     if find::<crate::shadow::NoProgram>(error).is_some() {
         return Some("build it with `make build`, or name an image with --image".into());
     }
+    if find::<crate::shadow::ForeignImage>(error).is_some() && find::<ephemeral::Error>(error).is_some() {
+        return Some("use an image made by `make images`, or --mode selector, which needs none".into());
+    }
     if find::<crate::shadow::ForeignImage>(error).is_some() {
         return Some("leave --image out, then none is needed, or use an image made by `make images`".into());
     }
@@ -161,6 +164,7 @@ fn of_ephemeral(error: &ephemeral::Error) -> Option<String> {
     use ephemeral::Error;
     Some(match error {
         Error::TooOld(_) | Error::NodeNetwork(_) => "use --mode selector".into(),
+        Error::Sidecar { .. } => "use --mode scale, or `ktctl mesh --mode manual` with a rule of the service mesh".into(),
         Error::Denied { .. } => {
             "use --mode selector, which needs no such right, or a namespace that allows it (PodSecurity level privileged)".into()
         }

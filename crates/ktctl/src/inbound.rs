@@ -62,8 +62,15 @@ impl Inbound {
     /// Without such a port it waits as long as nodes take as a rule: a datagram of ours would be taken
     /// for a request.
     pub(crate) async fn wait_for_callers(&self, link: &Link, service: &str, port: Option<u16>) {
-        let Some(port) = port else { return sleep(SETTLE).await };
-        let probe = Open::Tcp(Target::Name(service.into(), port));
+        match port {
+            Some(port) => self.wait_for_call(link, Target::Name(service.into(), port)).await,
+            None => sleep(SETTLE).await,
+        }
+    }
+
+    /// Calls a target from the shadow until a call has come here, for a limited time.
+    pub(crate) async fn wait_for_call(&self, link: &Link, target: Target) {
+        let probe = Open::Tcp(target);
         let called = async {
             let mut ticks = interval(CALL_EVERY);
             while self.drain.callers() == 0 {

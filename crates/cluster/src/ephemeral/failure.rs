@@ -23,6 +23,14 @@ pub enum Error {
     /// It has no network of its own.
     #[error("pod '{0}' uses the network of its node, its callers can not be told from those of others")]
     NodeNetwork(String),
+    /// A proxy in the pod takes its callers before us.
+    #[error("the sidecar {sidecar} of pod '{pod}' takes its callers, they can not be led away before it")]
+    Sidecar {
+        /// The pod.
+        pod: String,
+        /// The container.
+        sidecar: String,
+    },
     /// Somebody else is there already.
     #[error("another user ({user}) is exchanging pod '{pod}', cannot apply exchange")]
     Taken {

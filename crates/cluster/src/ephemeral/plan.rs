@@ -97,8 +97,8 @@ fn free_port(pod: &Pod, wanted: &Wanted) -> u16 {
     }
 }
 
-/// Those which live as long as the pod.
-fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
+/// Those which live as long as the pod, or begin before it.
+pub(super) fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
     let spec = pod.spec.iter();
     spec.flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()))
 }

@@ -2,8 +2,11 @@
 
 use k8s_openapi::api::core::v1::{ContainerState, EphemeralContainer, Pod};
 
-use super::plan::{CONTAINER, HOST, USER};
+use super::plan::{CONTAINER, HOST, USER, containers};
 use super::{Added, Error, Running};
+
+/// Proxies whose packet filter takes all that comes to their pod.
+const SIDECARS: [&str; 2] = ["istio-proxy", "linkerd-proxy"];
 
 /// Who is in a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +40,9 @@ impl Running {
         if self.pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
             return Err(Error::NodeNetwork(self.name.clone()));
         }
+        if let Some(sidecar) = sidecar(&self.pod) {
+            return Err(Error::Sidecar { pod: self.name.clone(), sidecar });
+        }
         match self.standing(user, host) {
             Standing::Taken(user) => Err(Error::Taken { pod: self.name.clone(), user }),
             Standing::Free | Standing::Ours(_) => Ok(()),
@@ -47,6 +53,11 @@ impl Running {
     pub fn exchanger(&self) -> Option<&str> {
         running(&self.pod).map(|container| variable(container, USER).unwrap_or("unknown user"))
     }
+}
+
+/// The proxy of a service mesh.
+fn sidecar(pod: &Pod) -> Option<String> {
+    containers(pod).map(|container| &container.name).find(|name| SIDECARS.contains(&name.as_str())).cloned()
 }
 
 /// A container of some `ktctl` that runs.
@@ -122,6 +133,19 @@ mod tests {
         {
             assert_eq!(pod(state, false).standing("bob", "desk"), Standing::Free);
         }
+    }
+
+    #[test]
+    fn a_pod_with_the_proxy_of_a_service_mesh_is_refused() {
+        let mut meshed = pod(json!({"terminated": {"exitCode": 0}}), false);
+        meshed.pod.spec.as_mut().unwrap().containers[0].name = "istio-proxy".into();
+
+        let refused = meshed.check("ann", "desk").unwrap_err().to_string();
+
+        assert_eq!(
+            refused,
+            "the sidecar istio-proxy of pod 'echo-1' takes its callers, they can not be led away before it"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use kt_host::home::{host_name, user_name};
 use kt_host::private_file::PrivateFile;
 use kt_host::shutdown::Triggers;
 use tokio::time::Duration;
-use tracing::info;
+use tracing::{info, warn};
 
 use self::chosen::Chosen;
 use self::keeper::Keeper;
@@ -59,6 +59,11 @@ async fn start(
     let journal = journals.open(global, &cluster)?;
     leftovers::of_this_laptop().await;
     info!("Using ephemeral mode");
+    if global.image_pull_secret.is_some() {
+        warn!(
+            "--imagePullSecret has no effect in mode ephemeral, the pods pull the image with their own secrets"
+        );
+    }
     cluster.check_ephemeral()?;
     check_rights(&cluster).await?;
     let chosen = Chosen::find(&cluster, name, &ports.pairs).await?;

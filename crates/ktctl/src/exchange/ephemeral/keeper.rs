@@ -3,6 +3,7 @@
 mod pod;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use kt_cluster::Cluster;
 use kt_cluster::ephemeral::{Added, Pods, Running, Wanted};
-use kt_wire::Link;
+use kt_wire::{Link, Target};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -48,6 +49,13 @@ pub(super) struct Kept {
     /// All containers that were added, or found.
     pub(super) listed: Vec<Added>,
     pub(super) link: Option<Link>,
+    address: Option<IpAddr>,
+}
+
+impl Kept {
+    fn linked(&self) -> Option<(IpAddr, Link)> {
+        Some((self.address?, self.link.clone()?))
+    }
 }
 
 /// Tells once how the beginning went.
@@ -72,7 +80,20 @@ impl Keeper {
         if let Some(first) = pods.next() {
             self.start(first, true).await?;
         }
-        join_all(pods.map(|pod| self.start(pod, false))).await.into_iter().collect()
+        let begun: anyhow::Result<()> =
+            join_all(pods.map(|pod| self.start(pod, false))).await.into_iter().collect();
+        begun?;
+        self.call_one_from_another().await;
+        Ok(())
+    }
+
+    /// A pod that calls itself is not led here, so it takes two to see that callers come.
+    async fn call_one_from_another(&self) {
+        let links: Vec<(IpAddr, Link)> = self.lock().kept.values().filter_map(Kept::linked).collect();
+        let port = self.wanted.ports.iter().find(|port| port.protocol == "TCP");
+        if let ([(_, from), (to, _), ..], Some(port)) = (&links[..], port) {
+            self.inbound.wait_for_call(from, Target::Address((*to, port.number).into())).await;
+        }
     }
 
     /// Has each pod that begins to run join, for ever.

@@ -28,7 +28,10 @@ impl Keeper {
         };
         let opened = uplink::open(&self.cluster, &pod.name, added.port, self.within).await;
         let Opened { link, incoming, keeper } = opened.map_err(|error| self.of_image(error))?;
-        self.note(pod, |kept| kept.link = Some(link.clone()));
+        self.note(pod, |kept| {
+            kept.link = Some(link.clone());
+            kept.address = Some(pod.address);
+        });
         let inbound = self.inbound.at(pod.address);
         let begun = async {
             inbound.serve(&link, incoming).await.map_err(|error| of_listening(error, pod))?;
@@ -46,8 +49,18 @@ impl Keeper {
         ended
     }
 
-    /// The container of a pod that runs already, or a new one.
+    /// The container of a pod that runs already, or a new one. One of a run before may just have ended.
     async fn added(&self, pod: &Running) -> Result<Added, Error> {
+        let was_left = self.is_new(pod) && pod.exchanger().is_some();
+        match self.add_and_wait(pod).await {
+            Err(Error::Failed { failure: Failure::Crashed { code: 0, .. }, .. }) if was_left => {
+                self.add_and_wait(pod).await
+            }
+            added => added,
+        }
+    }
+
+    async fn add_and_wait(&self, pod: &Running) -> Result<Added, Error> {
         let known = self.lock().kept.get(&pod.uid).and_then(|kept| kept.added.clone());
         let added = match (known, pod.standing(&self.wanted.user, &self.wanted.host)) {
             (Some(known), _) => known,
