@@ -85,6 +85,9 @@ while True:
     caller.close()
 "#;
 
+const SUBSET: &str = "{apiVersion: v1, kind: Service, metadata: {name: subset}, \
+                      spec: {selector: {app: tomcat, version: v9}, ports: [{port: 8080}]}}";
+
 // covers: 2-3, 4-12, 1-23
 #[test]
 fn by_hand_the_shadow_is_one_more_pod_with_a_label() {
@@ -105,6 +108,13 @@ fn by_hand_the_shadow_is_one_more_pod_with_a_label() {
     for page in [LOCAL, DEMO] {
         cluster.wait_for_answer(URL, page, 10);
     }
+    // What Istio calls a subset: the service's pods with a label more.
+    cluster.apply(SUBSET);
+    cluster.wait_for_answer("http://subset:8080", LOCAL, 10);
+    for _ in 0..10 {
+        assert!(cluster.get_with("http://subset:8080", None).expect("an answer").contains(LOCAL));
+    }
+    cluster.kubectl(&["delete", "service", "subset"]).expect("deleted");
     assert_eq!(mesh.interrupt(20).code, 0);
     Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
 }
