@@ -22,6 +22,7 @@ use kube::{Api, ResourceExt};
 pub use self::failure::Error;
 pub use self::running::Ended;
 pub use self::standing::Standing;
+pub(crate) use self::standing::exchanger;
 
 use self::failure::{reading, refused};
 use crate::Cluster;

@@ -4,7 +4,7 @@
 mod activity;
 mod connectors;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
@@ -19,6 +19,7 @@ pub use self::connectors::{Connector, Connectors};
 
 use crate::Cluster;
 use crate::api::{ApiError, Right};
+use crate::ephemeral;
 use crate::heartbeat::{self, Kind, ObjectRef};
 use crate::marks::{self, Config, Role};
 use crate::redirect;
@@ -36,6 +37,8 @@ pub struct Overview {
     pub services: Vec<ServiceSeen>,
     /// Workloads that somebody has locked, as far as they can be read.
     pub locked: Vec<Locked>,
+    /// Pods in which somebody leads callers away (exchange in mode ephemeral).
+    pub inside: Vec<Inside>,
     /// Kinds that could not be read, with the right that is missing.
     pub missing: Vec<(Kind, Right)>,
 }
@@ -59,6 +62,15 @@ pub struct Ours {
     pub host: Option<String>,
     /// Is it on its way out?
     pub terminating: bool,
+}
+
+/// A pod in which somebody leads callers away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inside {
+    /// The pod's labels.
+    pub labels: BTreeMap<String, String>,
+    /// Who.
+    pub user: String,
 }
 
 /// A workload that somebody has locked.
@@ -117,6 +129,14 @@ impl Overview {
         !self.missing.iter().any(|(missing, _)| *missing == kind)
     }
 
+    /// Who leads callers away inside of pods with this selector.
+    pub fn users_inside(&self, selector: &BTreeMap<String, String>) -> BTreeSet<String> {
+        let selects = |pod: &&Inside| {
+            !selector.is_empty() && selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+        };
+        self.inside.iter().filter(selects).map(|pod| pod.user.clone()).collect()
+    }
+
     /// A Service by its name.
     pub fn service(&self, name: &str) -> Option<&ServiceSeen> {
         self.services.iter().find(|service| service.object.name == name)
@@ -155,6 +175,7 @@ impl Cluster {
         let mut seen = Overview { locked, ..Overview::default() };
         let pods = seen.or_note(Kind::Pod, pods)?;
         seen.ours.extend(pods.iter().filter(|pod| crate::shadow::is_ours(pod)).map(ours(Kind::Pod)));
+        seen.inside.extend(pods.iter().filter_map(inside));
         let deployments = seen.or_note(Kind::Deployment, deployments)?;
         seen.ours.extend(deployments.iter().map(ours(Kind::Deployment)));
         let config_maps = seen.or_note(Kind::ConfigMap, config_maps)?;
@@ -223,6 +244,11 @@ impl Overview {
             read => read,
         }
     }
+}
+
+fn inside(pod: &Pod) -> Option<Inside> {
+    let user = ephemeral::exchanger(pod)?.to_owned();
+    Some(Inside { labels: pod.labels().clone(), user })
 }
 
 /// A Deployment's annotations stand on its ReplicaSet, too; there they lock nothing.

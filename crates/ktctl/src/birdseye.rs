@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use kt_cluster::Cluster;
 use kt_cluster::heartbeat::Kind;
-use kt_cluster::overview::{Activity, Overview, State};
+use kt_cluster::overview::{Overview, State};
 use kt_host::shutdown::Triggers;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -64,7 +64,6 @@ async fn see(cluster: &Cluster, ask: &Birdseye) -> anyhow::Result<Seen> {
     let overview = cluster.overview().await.context("looking at the namespace")?;
     check_readable(&overview)?;
     let mut services = overview.activities();
-    add_inside(cluster, &overview, &mut services).await;
     services.retain(|service| !ask.hide_natural_service || service.state != State::Normal);
     show::sort(&mut services, check(ask)?);
     let connectors = match ask.show_connector {
@@ -75,17 +74,6 @@ async fn see(cluster: &Cluster, ask: &Birdseye) -> anyhow::Result<Seen> {
         info!("Only namespace {} can be searched for users", cluster.namespace());
     }
     Ok(Seen { namespace: cluster.namespace().into(), services, connectors, now: cluster.time() })
-}
-
-/// Adds who exchanges services inside of their pods, where that can be read.
-async fn add_inside(cluster: &Cluster, overview: &Overview, services: &mut [Activity]) {
-    let Ok(exchanged) = cluster.exchanged_inside(overview).await else { return };
-    for service in services.iter_mut().filter(|service| service.state == State::Normal) {
-        if let Some(users) = exchanged.get(&service.service) {
-            service.state = State::Exchanged;
-            service.users = users.iter().cloned().map(Some).collect();
-        }
-    }
 }
 
 fn check_readable(seen: &Overview) -> Result<(), Advised> {

@@ -1,10 +1,8 @@
 //! `ktctl recover`: puts one service back, whoever had exchanged it.
 
 use anyhow::Context;
-use kt_cluster::Cluster;
 use kt_cluster::leftovers::{Outcome, Recovery, Repair, plan_recover};
-use kt_cluster::overview::Overview;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::cli::{Global, Recover};
 use crate::failure::Usage;
@@ -28,11 +26,7 @@ pub(crate) async fn run(global: &Global, ask: &Recover) -> anyhow::Result<()> {
     let repairs = match plan_recover(service, &seen)? {
         Recovery::Repairs(repairs) => repairs,
         Recovery::Nothing(why) => {
-            let users = users_inside(&cluster, service, &seen).await;
-            match users.is_empty() {
-                true => info!("{why}"),
-                false => info!("{}", inside(service, &users)),
-            }
+            info!("{why}");
             return Ok(());
         }
     };
@@ -50,22 +44,4 @@ pub(crate) async fn run(global: &Global, ask: &Recover) -> anyhow::Result<()> {
         Some(error) => return Err(error.context(format!("recovering service {service}"))),
     }
     Ok(())
-}
-
-/// Who exchanges the service inside of its pods; nobody where that can not be read.
-async fn users_inside(cluster: &Cluster, service: &str, seen: &Overview) -> Vec<String> {
-    match cluster.exchanged_inside(seen).await {
-        Ok(mut exchanged) => exchanged.remove(service).unwrap_or_default().into_iter().collect(),
-        Err(error) => {
-            debug!(%error, "the pods can not be read");
-            Vec::new()
-        }
-    }
-}
-
-fn inside(service: &str, users: &[String]) -> String {
-    let users = users.join(", ");
-    format!(
-        "The pods of service {service} have containers of an exchange by {users} (mode ephemeral), the service itself is as ever: ask {users} to end it; those of a dead run lead nobody away after 15 s, and end after 5 minutes"
-    )
 }

@@ -1,6 +1,5 @@
 //! The pods that are meant: those that run, and each that begins to.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 use std::time::Duration;
 
@@ -15,7 +14,6 @@ use tokio::time::sleep;
 use super::failure::{Error, reading};
 use super::{Pods, Running};
 use crate::Cluster;
-use crate::overview::{Overview, ServiceSeen};
 use crate::target::selector_text;
 
 /// Between two looks at pods that may be listed but not watched.
@@ -62,15 +60,6 @@ impl Cluster {
         looks.flatten()
     }
 
-    /// The Services of whose pods some are exchanged in this mode, and by whom.
-    pub async fn exchanged_inside(
-        &self,
-        seen: &Overview,
-    ) -> Result<BTreeMap<String, BTreeSet<String>>, Error> {
-        let pods = self.list_running(&Pods::Selected(BTreeMap::new())).await?;
-        Ok(exchanged(&pods, &seen.services))
-    }
-
     async fn running_pod(&self, name: &str) -> Result<Running, Error> {
         let pods: Api<Pod> = self.objects();
         let read = pods.get_opt(name).await.map_err(|error| reading(name)(error.into()))?;
@@ -87,70 +76,5 @@ impl Cluster {
         let listed =
             listed.map_err(|error| Error::Reading { what: "pods".to_owned(), source: error.into() })?;
         Ok(listed.items.into_iter().filter_map(Running::read).collect())
-    }
-}
-
-fn exchanged(pods: &[Running], services: &[ServiceSeen]) -> BTreeMap<String, BTreeSet<String>> {
-    let mut exchanged: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (pod, user) in pods.iter().filter_map(|pod| Some((pod, pod.exchanger()?))) {
-        let selects = |service: &&ServiceSeen| {
-            let mut pairs = service.selector.iter();
-            !service.selector.is_empty() && pairs.all(|(key, value)| pod.labels.get(key) == Some(value))
-        };
-        for service in services.iter().filter(selects) {
-            exchanged.entry(service.object.name.clone()).or_default().insert(user.to_owned());
-        }
-    }
-    exchanged
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::heartbeat::{Kind, ObjectRef};
-    use crate::overview::Record;
-
-    fn pod(app: &str, container: &str) -> Running {
-        let status = json!({"name": container, "state": {"running": {}}, "image": "", "imageID": "",
-            "ready": true, "restartCount": 0});
-        let pod = json!({
-            "metadata": {"name": app, "labels": {"app": app, "tier": "back"}},
-            "spec": {"containers": [], "ephemeralContainers": [
-                {"name": container, "env": [{"name": "KT_USER", "value": "ann"}]}
-            ]},
-            "status": {"phase": "Running", "podIP": "10.0.0.2", "ephemeralContainerStatuses": [status]},
-        });
-        Running::read(serde_json::from_value(pod).unwrap()).unwrap()
-    }
-
-    fn service(name: &str, selector: &[(&str, &str)]) -> ServiceSeen {
-        ServiceSeen {
-            object: ObjectRef::new(Kind::Service, name, name),
-            selector: selector.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
-            record: Record::None,
-            lock: None,
-            ours: false,
-            heartbeat: None,
-            annotated: false,
-            terminating: false,
-        }
-    }
-
-    #[test]
-    fn services_are_exchanged_by_those_who_are_in_their_pods() {
-        let pods = [pod("shop", "kt-exchange"), pod("stock", "debugger")];
-        let services = [
-            service("shop", &[("app", "shop")]),
-            service("all", &[("tier", "back")]),
-            service("stock", &[("app", "stock")]),
-            service("by-hand", &[]),
-        ];
-
-        let found = exchanged(&pods, &services);
-
-        assert_eq!(found.keys().collect::<Vec<_>>(), ["all", "shop"]);
-        assert!(found["shop"].contains("ann") && found["shop"].len() == 1);
     }
 }

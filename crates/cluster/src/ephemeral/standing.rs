@@ -5,6 +5,8 @@ use k8s_openapi::api::core::v1::{ContainerState, EphemeralContainer, Pod};
 use super::plan::{CONTAINER, HOST, USER, containers};
 use super::{Added, Error, Running};
 
+/// Whoever has not said his name.
+const UNKNOWN: &str = "unknown user";
 /// Proxies whose packet filter takes all that comes to their pod.
 const SIDECARS: [&str; 2] = ["istio-proxy", "linkerd-proxy"];
 
@@ -31,7 +33,7 @@ impl Running {
                 container: container.name.clone(),
                 port,
             }),
-            None => Standing::Taken(variable(container, USER).unwrap_or("unknown user").to_owned()),
+            None => Standing::Taken(variable(container, USER).unwrap_or(UNKNOWN).to_owned()),
         }
     }
 
@@ -51,8 +53,13 @@ impl Running {
 
     /// Who exchanges this pod in this mode, if anybody does.
     pub fn exchanger(&self) -> Option<&str> {
-        running(&self.pod).map(|container| variable(container, USER).unwrap_or("unknown user"))
+        exchanger(&self.pod)
     }
+}
+
+/// Who exchanges a pod in this mode, if anybody does.
+pub(crate) fn exchanger(pod: &Pod) -> Option<&str> {
+    running(pod).map(|container| variable(container, USER).unwrap_or(UNKNOWN))
 }
 
 /// The proxy of a service mesh.

@@ -1,5 +1,6 @@
 //! Giving one Service back to its pods, whoever is at it. Pure.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::sweep::restore;
@@ -57,10 +58,22 @@ pub fn plan_recover(service: &str, seen: &Overview) -> Result<Recovery, NoRecove
     if !plan.is_empty() {
         return Ok(Recovery::Repairs(plan));
     }
+    let inside = seen.users_inside(&found.selector);
+    if !inside.is_empty() {
+        return Ok(Recovery::Nothing(inside_its_pods(service, inside)));
+    }
     Ok(Recovery::Nothing(match found.annotated {
         true => format!("Service {service} neither exchanged nor meshed by kt, nothing would be done"),
         false => format!("Service {service} is clean and tidy, nothing would be done"),
     }))
+}
+
+/// The service itself is as ever, and nobody can take a container out of a pod.
+fn inside_its_pods(service: &str, users: BTreeSet<String>) -> String {
+    let users = users.into_iter().collect::<Vec<_>>().join(", ");
+    format!(
+        "The pods of service {service} have containers of an exchange by {users} (mode ephemeral), the service itself is as ever: ask {users} to end it; those of a dead run lead nobody away after 15 s, and end after 5 minutes"
+    )
 }
 
 fn by_record(service: &ServiceSeen, seen: &Overview) -> Result<Vec<Repair>, NoRecovery> {
@@ -228,6 +241,18 @@ mod tests {
         let neither = "Service echo neither exchanged nor meshed by kt, nothing would be done";
         assert_eq!(nothing(plain("echo")), Recovery::Nothing(tidy.into()));
         assert_eq!(nothing(annotated), Recovery::Nothing(neither.into()));
+    }
+
+    #[test]
+    fn containers_in_its_pods_are_told_with_the_time_of_their_end() {
+        let service = plain("echo");
+        let labels = service.selector.clone();
+        let inside = crate::overview::Inside { labels, user: "ann".into() };
+        let seen = Overview { inside: vec![inside], ..overview(vec![], vec![service]) };
+
+        let Ok(Recovery::Nothing(why)) = plan_recover("echo", &seen) else { panic!("there is a plan") };
+
+        assert!(why.contains("an exchange by ann") && why.contains("end after 5 minutes"), "{why}");
     }
 
     #[test]

@@ -58,10 +58,15 @@ impl Overview {
     fn activity(&self, service: &ServiceSeen) -> Option<Activity> {
         let name = &service.object.name;
         let selected: Vec<&Ours> = self.selected(&service.selector).collect();
-        let state = state(service, &selected);
+        let inside = self.users_inside(&service.selector);
+        let state = match state(service, &selected) {
+            State::Normal if !inside.is_empty() => State::Exchanged,
+            state => state,
+        };
         let of = |role: Role| selected.iter().copied().filter(move |ours| ours.role == Some(role));
         let users = match state {
             State::Normal => Vec::new(),
+            State::Exchanged if !inside.is_empty() => inside.into_iter().map(Some).collect(),
             State::Exchanged => users(of(Role::Exchange)),
             State::MeshedAuto => users(self.mesh_shadows(name)),
             State::MeshedManual => users(of(Role::Mesh)),
@@ -110,7 +115,7 @@ mod tests {
     use super::*;
     use crate::heartbeat::ObjectRef;
     use crate::marks::Config;
-    use crate::overview::Record;
+    use crate::overview::{Inside, Record};
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -168,6 +173,18 @@ mod tests {
         let ours = vec![shadow(Role::Exchange, "a-kt-exchange-x", Some("alice"), &[("app", "a")])];
 
         assert_eq!(said(ours, vec![service("a", false, &[("app", "a")])]), ["a exchanged alice"]);
+    }
+
+    #[test]
+    fn an_exchange_inside_of_pods_is_told_by_them() {
+        let services = ["a", "b"].map(|app| service(app, false, &[("app", app)])).into();
+        let inside = vec![Inside { labels: labels(&[("app", "a"), ("more", "x")]), user: "alice".into() }];
+        let seen = Overview { services, inside, ..Overview::default() };
+
+        let states: Vec<State> = seen.activities().iter().map(|activity| activity.state).collect();
+
+        assert_eq!(states, [State::Exchanged, State::Normal]);
+        assert_eq!(seen.activities()[0].users, [Some("alice".into())]);
     }
 
     #[test]

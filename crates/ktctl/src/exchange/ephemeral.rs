@@ -5,13 +5,14 @@ mod chosen;
 mod end;
 mod keeper;
 
+use std::time::Duration;
+
 use kt_cluster::Cluster;
 use kt_cluster::ephemeral::{self, Running};
 use kt_cluster::target::shadow_ports;
 use kt_host::home::{host_name, user_name};
 use kt_host::private_file::PrivateFile;
 use kt_host::shutdown::Triggers;
-use tokio::time::Duration;
 use tracing::{info, warn};
 
 use self::chosen::Chosen;
