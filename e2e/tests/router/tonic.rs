@@ -1,7 +1,6 @@
 //! gRPC through the router, between both sides of Rust's implementation.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::Pin;
 
 use bytes::{Buf, BufMut, Bytes};
@@ -92,11 +91,18 @@ async fn serve(listener: TcpListener) {
     }
 }
 
-async fn client(router: SocketAddr) -> Grpc<Channel> {
-    let endpoint = Channel::from_shared(format!("http://{router}")).expect("an address");
-    let mut client = Grpc::new(endpoint.connect().await.expect("a connection"));
-    client.ready().await.expect("room for a call");
-    client
+/// Runs a test with a client that has a router before its server.
+fn with_client(test: impl AsyncFnOnce(Grpc<Channel>)) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let listener = TcpListener::bind(anywhere()).await.expect("a port");
+        let Some(router) = router("tonic", listener.local_addr().expect("an address")) else { return };
+        tokio::spawn(serve(listener));
+        let endpoint = Channel::from_shared(format!("http://{}", router.address)).expect("an address");
+        let mut client = Grpc::new(endpoint.connect().await.expect("a connection"));
+        client.ready().await.expect("room for a call");
+        test(client).await;
+    });
 }
 
 fn method() -> PathAndQuery {
@@ -122,13 +128,7 @@ async fn answers(client: &mut Grpc<Channel>, messages: Vec<Bytes>) -> (Vec<Bytes
 
 #[test]
 fn tonics_grpc_works_through_the_router_in_all_its_ways() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let listener = TcpListener::bind(anywhere()).await.expect("a port");
-        let Some(router) = router("tonic", listener.local_addr().expect("an address")) else { return };
-        tokio::spawn(serve(listener));
-        let mut client = client(router.address).await;
-
+    with_client(async |mut client| {
         let unary = client.unary(Request::new(Bytes::from("one")), method(), Raw).await;
         assert_eq!(unary.expect("an answer").into_inner(), "one");
 
@@ -149,12 +149,7 @@ fn tonics_grpc_works_through_the_router_in_all_its_ways() {
 
 #[test]
 fn a_call_both_ways_of_tonics_is_answered_before_it_has_ended() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let listener = TcpListener::bind(anywhere()).await.expect("a port");
-        let Some(router) = router("tonic", listener.local_addr().expect("an address")) else { return };
-        tokio::spawn(serve(listener));
-        let mut client = client(router.address).await;
+    with_client(async |mut client| {
         let (ask, asked) = tokio::sync::mpsc::channel(1);
         let asked = tokio_stream::wrappers::ReceiverStream::new(asked);
         ask.send(Bytes::from("hello")).await.expect("sent");

@@ -274,23 +274,25 @@ struct Away {
     _listening: Stream,
 }
 
+/// A laptop by its cable, in the same set of tasks as the shadow.
+async fn linked(shadow: &Rc<Shadow>) -> (Cable, Link, IncomingQueue) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("listener");
+    let to = listener.local_addr().expect("address");
+    let cable =
+        Cable { to, plugged: Arc::new(true.into()), carriers: Arc::default(), broken: Arc::default() };
+    spawn_local(links::serve(listener, shadow.clone()));
+    let (link, incoming, keeper) =
+        Link::connect(cable.clone(), "test", Settings::default()).await.expect("link");
+    spawn_local(Keeper::serve(keeper));
+    (cable, link, incoming)
+}
+
 /// Runs a test with a shadow that listens for a laptop, and whose original is an echo.
 async fn with_cable<F: Future>(test: impl FnOnce(Away) -> F) -> F::Output {
     LocalSet::new()
         .run_until(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("listener");
-            let to = listener.local_addr().expect("address");
-            let cable = Cable {
-                to,
-                plugged: Arc::new(true.into()),
-                carriers: Arc::default(),
-                broken: Arc::default(),
-            };
             let shadow = Shadow::new(Resolver::from_system(), None);
-            spawn_local(links::serve(listener, shadow.clone()));
-            let (link, incoming, keeper) =
-                Link::connect(cable.clone(), "test", Settings::default()).await.expect("link");
-            spawn_local(Keeper::serve(keeper));
+            let (cable, link, incoming) = linked(&shadow).await;
             let port = unused_port().await;
             let original = Target::Address(echo_server().await);
             let listening = link.open(&listen(port, Some(original))).await.expect("listening");

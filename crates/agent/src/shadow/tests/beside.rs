@@ -13,19 +13,8 @@ fn beside() -> Rc<Shadow> {
 async fn with_laptop<F: Future>(test: impl FnOnce(Rc<Shadow>, Cable, Link) -> F) -> F::Output {
     LocalSet::new()
         .run_until(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("listener");
-            let to = listener.local_addr().expect("address");
-            let cable = Cable {
-                to,
-                plugged: Arc::new(true.into()),
-                carriers: Arc::default(),
-                broken: Arc::default(),
-            };
             let shadow = beside();
-            spawn_local(links::serve(listener, shadow.clone()));
-            let (link, _incoming, keeper) =
-                Link::connect(cable.clone(), "test", Settings::default()).await.expect("link");
-            spawn_local(Keeper::serve(keeper));
+            let (cable, link, _incoming) = linked(&shadow).await;
             test(shadow, cable, link).await
         })
         .await
