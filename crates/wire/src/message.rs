@@ -71,7 +71,7 @@ pub enum Open {
     /// router answers with the generation that it uses now.
     Rules,
     /// Laptop to cluster: accepted by a router once a connection from the caller has arrived at it and
-    /// it has itself reached the route.
+    /// it has itself reached the route and the original.
     Rehearse {
         /// The address from which somebody calls.
         caller: IpAddr,

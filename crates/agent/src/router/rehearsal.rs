@@ -1,5 +1,5 @@
-//! Whether callers come to the router, and whether it comes to a route: each node of the cluster
-//! learns of new and of changed Services by itself.
+//! Whether callers come to the router, and whether it comes to a route and to the original: each node
+//! of the cluster learns of new and of changed Services by itself.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// How often it is tried to reach the route.
 const TRY_EVERY: Duration = Duration::from_millis(50);
 
-/// Accepts once both ways have been seen.
+/// Accepts once all ways have been seen.
 pub(super) async fn serve(router: &Router, caller: IpAddr, route: &str, asked: Incoming) {
     let mut arrived = router.arrived.subscribe();
     let both = async { tokio::join!(comes(&mut arrived, caller), reaches(router, route)) };
@@ -40,9 +40,10 @@ async fn comes(arrived: &mut Receiver<IpAddr>, caller: IpAddr) {
 
 async fn reaches(router: &Router, route: &str) {
     loop {
-        let upstream = router.table().route(route);
-        if let Some(upstream) = upstream
-            && upstream.is_there().await
+        let ways = router.table().route(route);
+        if let Some((route, original)) = ways
+            && route.is_there().await
+            && original.is_there().await
         {
             return;
         }

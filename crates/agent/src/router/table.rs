@@ -101,12 +101,12 @@ impl Table {
         self.upstreams().for_each(|upstream| upstream.drop_idle());
     }
 
-    /// A route by its name, at a TCP port.
-    pub(super) fn route(&self, name: &str) -> Option<Rc<Upstream>> {
+    /// A route by its name, at a TCP port, and the original there.
+    pub(super) fn route(&self, name: &str) -> Option<(Rc<Upstream>, Rc<Upstream>)> {
         let tcp = self.ports.iter().filter(|entry| entry.port.protocol == Protocol::Tcp);
-        let mut routes =
-            tcp.flat_map(|entry| entry.routes.iter().map(|(_, route)| (route, entry.port.service)));
-        routes.find(|(route, port)| route.is(name, *port)).map(|(route, _)| route.clone())
+        let mut ways = tcp.flat_map(|entry| entry.routes.iter().map(move |(_, route)| (entry, route)));
+        let (entry, route) = ways.find(|(entry, route)| route.is(name, entry.port.service))?;
+        Some((route.clone(), entry.original.clone()))
     }
 
     /// The original of a TCP port.

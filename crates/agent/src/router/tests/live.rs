@@ -134,7 +134,7 @@ async fn a_laptop_tells_rules_over_its_link_and_learns_which_are_in_use() {
 }
 
 #[tokio::test]
-async fn a_rehearsal_is_over_when_the_caller_has_come_and_the_route_is_there() {
+async fn a_rehearsal_is_over_when_the_caller_has_come_and_route_and_original_are_there() {
     with_bed(async |bed| {
         let link = link_to(&bed).await;
         bed.use_routes(1, &[(ANN, "path:/")]).await;
@@ -144,8 +144,9 @@ async fn a_rehearsal_is_over_when_the_caller_has_come_and_the_route_is_there() {
 
         assert!(!is_over().await);
         bed.start_http1(ANN).await;
-        assert!(!is_over().await, "nobody has called");
         drop(bed.call().await);
+        assert!(!is_over().await, "there is no original");
+        bed.start_http1(ORIGINAL).await;
         assert!(is_over().await);
     })
     .await;
@@ -157,6 +158,7 @@ async fn a_rehearsal_waits_for_its_own_route_and_its_own_caller() {
         let link = link_to(&bed).await;
         bed.use_routes(1, &[(ANN, "path:/")]).await;
         bed.start_http1(ANN).await;
+        bed.start_http1(ORIGINAL).await;
         for (caller, route) in [(BOB, ANN), ([127, 0, 0, 1].into(), BOB)] {
             let wanted = Open::Rehearse { caller: caller.into(), route: route.to_string() };
             let rehearsal = timeout(Duration::from_millis(300), link.open(&wanted));
