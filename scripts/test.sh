@@ -30,7 +30,7 @@ end_to_end() { # all files but one, which wants another cluster
     file=$(basename "$file" .rs)
     [[ $file == another_cluster ]] || arguments+=(--test "$file")
   done
-  cargo test -p e2e --no-fail-fast "${arguments[@]}" -- --test-threads=5
+  cargo test -p e2e --no-fail-fast "${arguments[@]}" -- --test-threads=4
 }
 
 end_to_end_elsewhere() {

@@ -138,16 +138,24 @@ fn heard_by_each(callers: &[Running], text: &str) {
 }
 
 /// Asks on one connection until that is ended, and then on another one. Prints the pages, `FIN` for
-/// an end between two requests, and `LOST: …` for every other way in which no answer comes.
+/// an end between two requests, and `LOST: …` for every other way in which no answer comes. An end
+/// that crosses a request, both being on their way at once, is an end between two requests, too: no
+/// server can know, and clients ask again. A reset is none.
 const KEEPS: &str = r#"
 import http.client, select, sys
 address, pause = sys.argv[1], int(sys.argv[2]) / 1000
 
 def ask_until_it_ends():
     server = http.client.HTTPConnection(address, 8080, timeout=15)
+    has_answered = False
     while True:
-        server.request("GET", "/")
-        answer = server.getresponse()
+        try:
+            server.request("GET", "/")
+            answer = server.getresponse()
+        except http.client.RemoteDisconnected:
+            print("FIN" if has_answered else "LOST: the end came first")
+            return server.close()
+        has_answered = True
         print(answer.read().decode().strip())
         if select.select([server.sock], [], [], pause)[0]:
             rest = server.sock.recv(1)
