@@ -302,7 +302,7 @@ fn a_service_that_is_applied_anew_is_redirected_again() {
         "spec": {"selector": {"app": "tomcat", "kt-role": null, "kt-target": null}}}"#;
     cluster.kubectl(&["patch", "service", "tomcat", "--type=merge", "-p", original]).unwrap();
 
-    exchange.wait_for("is redirected again", 15);
+    exchange.wait_for("service tomcat is redirected again", 20); // after a random pause
     cluster.wait_for_answer(URL, LOCAL, NODES);
     assert_eq!(exchange.interrupt(15).code, 0);
     Snapshot::wait_until_as(&before, 10, || cluster.snapshot());

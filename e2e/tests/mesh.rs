@@ -273,7 +273,7 @@ fn a_service_that_is_applied_anew_is_meshed_again() {
     let back = "{\"spec\":{\"selector\":{\"app\":\"tomcat\",\"kt-role\":null,\"kt-target\":null}}}";
     cluster.kubectl(&["patch", "service", "tomcat", "--type", "merge", "-p", back]).expect("patched");
 
-    mesh.wait_for("is meshed again", 15);
+    mesh.wait_for("service tomcat is meshed again", 20); // after a random pause
     wait_for_marked(&cluster, "VERSION: mine", LOCAL);
     assert!(cluster.get(URL).expect("an answer").contains(DEMO));
 }

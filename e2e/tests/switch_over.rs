@@ -62,7 +62,7 @@ fn a_request_under_way_at_the_end_is_answered_within_10_s_and_then_cut() {
     let service = cluster.service_ip("tomcat");
     let _local = laptop.serve(8080, LOCAL);
     let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
-    cluster.wait_for_answer(URL, LOCAL, NODES);
+    let _here = kept(&cluster, &service, "60000", LOCAL); // each node has learned of it
     let ask = |ms: u64| {
         let url = format!("http://{service}:8080/slow?ms={ms}");
         cluster.start_on("node1", &["curl", "-sS", "-m", "40", "-w", "took %{time_total}", &url])
