@@ -45,6 +45,16 @@ pub fn wait_until_they_hear(callers: &[Running], page: &str) {
     });
 }
 
+/// No request of these callers (see [`Cluster::callers_on`]) stayed without its answer.
+///
+/// # Panics
+/// When one did.
+pub fn assert_nothing_lost(callers: &[Running]) {
+    let said: String = callers.iter().map(Running::text).collect();
+    let lost: Vec<&str> = said.lines().filter(|line| line.contains("LOST")).collect();
+    assert!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), said.lines().count());
+}
+
 /// Asks again and again until there is an answer, and returns it.
 ///
 /// # Panics

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use e2e::{
-    Cluster, DEMO, LOCAL, Laptop, Process, Running, load_program_as, skip, wait_until, wait_until_they_hear,
+    Cluster, DEMO, LOCAL, Laptop, Process, Running, assert_nothing_lost, load_program_as, skip, wait_until,
+    wait_until_they_hear,
 };
 
 const URL: &str = "http://tomcat:8080";
@@ -50,9 +51,7 @@ fn callers_of_all_pods_come_here_and_reach_the_pods_again_with_none_lost() {
         assert!(answer(&cluster, pod).contains(DEMO), "pod {pod} at the end");
     }
     assert!(ended.text.contains("The finished containers stay listed in pods "), "{}", ended.text);
-    let said = callers.map(|calls| calls.text()).concat();
-    let lost: Vec<&str> = said.lines().filter(|line| line.contains("LOST")).collect();
-    assert!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), said.lines().count());
+    assert_nothing_lost(&callers);
     let service = |all: &e2e::Snapshot| all.part("Service/tomcat").map(<[String]>::to_vec);
     assert_eq!(service(&cluster.snapshot()), service(&before));
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use e2e::{Cluster, DEMO, LOCAL, Laptop, Process, Running, Snapshot, skip, wait_until, wait_until_they_hear};
+use e2e::{
+    Cluster, DEMO, LOCAL, Laptop, Process, Running, Snapshot, assert_nothing_lost, skip, wait_until,
+    wait_until_they_hear,
+};
 
 const URL: &str = "http://tomcat:8080";
 /// What a second laptop answers.
@@ -395,9 +398,7 @@ fn no_request_is_lost_when_users_join_and_leave() {
         wait_until_they_hear(&callers, DEMO);
     }
 
-    let said = callers.map(|calls| calls.text()).concat();
-    let lost: Vec<&str> = said.lines().filter(|line| line.contains("LOST")).collect();
-    assert!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), said.lines().count());
+    assert_nothing_lost(&callers);
 }
 
 #[test]

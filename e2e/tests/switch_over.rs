@@ -3,7 +3,10 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, Conversation, DEMO, LOCAL, Laptop, Running, wait_until, wait_until_they_hear};
+use e2e::{
+    Cluster, Conversation, DEMO, LOCAL, Laptop, Running, assert_nothing_lost, wait_until,
+    wait_until_they_hear,
+};
 
 const URL: &str = "http://tomcat:8080";
 /// How long after the ready text a caller may still take the old way, in seconds.
@@ -28,9 +31,7 @@ fn no_request_is_lost_when_the_service_is_taken_and_given_back() {
         wait_until_they_hear(&callers, DEMO);
     }
 
-    let said = callers.map(|calls| calls.text()).concat();
-    let lost: Vec<&str> = said.lines().filter(|line| line.contains("LOST")).collect();
-    assert!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), said.lines().count());
+    assert_nothing_lost(&callers);
 }
 
 #[test]
