@@ -105,7 +105,7 @@ func status() error {
 			fmt.Printf("  %-26s %5d MiB  %s\n", what, rss>>10, f[2])
 		}
 	}
-	c := exec.Command(in("bin/kube"), "kubectl", "--kubeconfig", kubeconfig("admin"), "get", "nodes,pods", "-A", "-o", "wide")
+	c := exec.Command(in("bin/kubectl"), "--kubeconfig", kubeconfig("admin"), "get", "nodes,pods", "-A", "-o", "wide")
 	c.Stdout, c.Stderr = os.Stdout, os.Stderr
 	return c.Run()
 }

@@ -90,7 +90,7 @@ func applyUsers() error {
 
 // kubectlWith runs kubectl as the administrator, with something to read.
 func kubectlWith(stdin string, args ...string) (string, error) {
-	c := exec.Command(in("bin/kube"), append([]string{"kubectl", "--kubeconfig", kubeconfig("admin")}, args...)...)
+	c := exec.Command(in("bin/kubectl"), append([]string{"--kubeconfig", kubeconfig("admin")}, args...)...)
 	c.Stdin = strings.NewReader(stdin)
 	var said strings.Builder
 	c.Stderr = &said
@@ -102,7 +102,7 @@ func kubectlWith(stdin string, args ...string) (string, error) {
 }
 
 func kubectl(args ...string) error {
-	return run(append([]string{in("bin/kube"), "kubectl", "--kubeconfig", kubeconfig("admin")}, args...)...)
+	return run(append([]string{in("bin/kubectl"), "--kubeconfig", kubeconfig("admin")}, args...)...)
 }
 
 func awaitAPI() error {

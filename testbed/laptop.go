@@ -158,7 +158,7 @@ func (m Machine) installPrograms() error {
 		return err
 	}
 	return errors.Join(
-		m.write("usr.local/bin/kubectl", "#!/bin/sh\nexec "+in("bin/kube")+" kubectl \"$@\"\n", 0o755),
+		os.Symlink(in("bin/kubectl"), m.file("usr.local/bin/kubectl")),
 		os.Symlink(filepath.Join(project(wd), "target/release/ktctl"), m.file("usr.local/bin/ktctl")))
 }
 

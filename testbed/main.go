@@ -74,7 +74,7 @@ func main() {
 		err = link(args)
 	case "kubectl":
 		os.Setenv("KUBECONFIG", kubeconfig("admin"))
-		err = execute(append([]string{in("bin/kube"), "kubectl"}, args...))
+		err = execute(append([]string{in("bin/kubectl")}, args...))
 	case "kubeconfig":
 		err = printKubeconfig(args)
 	case "build-image":

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -81,11 +82,31 @@ pub(crate) fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout is above this crate")
 }
 
-/// The driver of the test bed, in the checkout's folder, which laptops can see.
+/// The driver of the test bed, in the checkout's folder, which laptops can see. Root needs none of
+/// what the script does before it calls the driver.
 pub(crate) fn testbed(args: &[&str]) -> Command {
-    let mut command = Command::new(checkout().join("testbed/testbed"));
+    let script = checkout().join("testbed/testbed");
+    let mut command = Command::new(if is_root() { program("kt-testbed").into() } else { script });
     command.args(args).current_dir(checkout());
+    command.env("KT_TESTBED_DIR", state()).env("KT_TESTBED_ROLE", role());
     command
+}
+
+/// kubectl as the administrator of the cluster. It is called thousands of times and ends at once, so
+/// it does without a collector of garbage.
+pub(crate) fn kubectl(args: &[&str]) -> Command {
+    if !is_root() {
+        return testbed(&[&["kubectl"], args].concat());
+    }
+    let mut command = Command::new(program("kubectl"));
+    command.args(args).current_dir(checkout());
+    command.env("KUBECONFIG", state().join("cluster/pki/admin.kubeconfig"));
+    command.env("GOGC", "off").env("GOMEMLIMIT", "512MiB");
+    command
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
 /// Where the test bed keeps its programs and the state of the cluster.

@@ -253,7 +253,7 @@ pub(crate) fn on_node(node: &str, command: &[&str]) -> Result<String, String> {
 }
 
 fn kubectl(args: &[&str], stdin: &str) -> Result<String, String> {
-    let mut command = bed::testbed(&[&["kubectl"], args].concat());
+    let mut command = bed::kubectl(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let (ok, out, said) = talk(command, stdin);
     if ok { Ok(out) } else { Err(out + &said) }
