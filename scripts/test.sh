@@ -6,8 +6,8 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 out=$PWD/target/test
 rm -rf "$out"
-mkdir -p "$out"
-export KT_SKIPPED=$out/skipped # tests which cannot run here add a line
+mkdir -p "$out/files"
+export out KT_SKIPPED=$out/skipped # tests which cannot run here add a line
 : >"$KT_SKIPPED"
 broken=0 # steps that ended badly, whatever their tests said
 
@@ -20,18 +20,30 @@ step() { # NAME COMMAND...: its output is kept, and shown as it comes
 }
 
 cluster_up() {
-  scripts/setup.sh cluster &&
-    testbed/testbed up --nodes 2 --laptops 8 --laptop-kind plain,plain,resolved,firewall,vpn,rpfilter,plain,plain
+  local kinds=plain,plain,resolved,firewall,vpn,rpfilter,plain,plain,plain,plain
+  scripts/setup.sh cluster && testbed/testbed up --nodes 2 --laptops 10 --laptop-kind $kinds
 }
 
-end_to_end() { # all files but one, which wants another cluster
-  local files=(e2e/tests/*.rs) arguments=(--lib) file
-  for file in "${files[@]}"; do
-    file=$(basename "$file" .rs)
-    [[ $file == another_cluster ]] || arguments+=(--test "$file")
+# Most tests wait most of the time, so several files run at once, long ones first. One restarts parts
+# of the cluster, and so runs alone; one wants another cluster.
+end_to_end() {
+  local alone=restart elsewhere=another_cluster files=() file
+  for file in rights walk mesh exchange scale flags $(cd e2e/tests && echo *.rs | sed 's/\.rs//g'); do
+    [[ " ${files[*]} $alone $elsewhere " == *" $file "* ]] || files+=("$file")
   done
-  cargo test -p e2e --no-fail-fast "${arguments[@]}" -- --test-threads=4
+  cargo test -p e2e --no-run && cargo test -p e2e --lib || return
+  printf '%s\n' "${files[@]}" | xargs -P 3 -I{} bash -c 'one_file {} --test-threads=2'
+  local code=$?
+  one_file $alone && return $code
 }
+
+one_file() { # NAME ARGUMENTS...: shown when it has ended, as others write at the same time
+  local log=$out/files/$1.log code=0
+  cargo test -p e2e --no-fail-fast --test "$1" -- "${@:2}" >"$log" 2>&1 || code=1
+  flock "$out/files" cat "$log"
+  return $code
+}
+export -f one_file
 
 end_to_end_elsewhere() {
   testbed/testbed up --laptops 2 --dual-stack --cluster-domain foo.bar &&
