@@ -260,6 +260,21 @@ impl Laptop {
         file
     }
 
+    /// A kubeconfig of the laptop's user with a token of an account of the namespace, which is made,
+    /// as a file for `--kubeconfig`.
+    ///
+    /// # Panics
+    /// When the account is there already.
+    pub fn become_account(&self, cluster: &Cluster, account: &str) -> String {
+        cluster.kubectl(&["create", "serviceaccount", account]).expect("make the account");
+        let token = cluster.kubectl(&["create", "token", account, "--duration=1h"]).expect("a token");
+        let file = format!("/home/{}/{account}.kubeconfig", self.user);
+        let script = r#"umask 77 && sed '/^users:/,$d' ~/.kube/config >"$1" &&
+            exec kubectl --kubeconfig "$1" config set-credentials developer --token "$2""#;
+        self.run(&["sh", "-c", script, "sh", &file, token.trim()]).ok();
+        file
+    }
+
     /// Sets the namespace in the user's kubeconfig.
     fn work_in(&self, namespace: &str) -> Ended {
         self.run(&["kubectl", "config", "set-context", "--current", "--namespace", namespace])

@@ -78,65 +78,6 @@ fn exchange_needs_no_right_on_deployments_and_events() {
 }
 
 #[test]
-fn the_role_for_connect_alone_is_enough_for_connect() {
-    let cluster = Cluster::new("only");
-    let role = include_str!("../../docs/rbac/connect-only-mini.yaml");
-    cluster.apply(role);
-    cluster.kubectl(&["delete", "rolebinding", "developer"]).expect("take the other role away");
-    let bind = ["create", "rolebinding", "only", "--role=ktctl-connect-only-mini", "--user=developer"];
-    cluster.kubectl(&bind).expect("bind the role");
-    let in_cluster = cluster.snapshot();
-    let laptop = Laptop::lease(&cluster);
-    let on_laptop = laptop.snapshot();
-
-    let mut connect = laptop.connect(&[]);
-
-    let refused = laptop.run(&["kubectl", "delete", "service", "tomcat", "--dry-run=server"]);
-    assert!(refused.text.contains("orbidden"), "the small role is not what counts: {}", refused.text);
-    assert!(laptop.get("http://tomcat:8080").ok().contains(DEMO));
-    assert_eq!(connect.interrupt(15).code, 0);
-    laptop.snapshot().assert_as(&on_laptop);
-    Snapshot::wait_until_as(&in_cluster, 15, || cluster.snapshot());
-}
-
-#[test]
-fn the_role_edit_of_kubernetes_is_enough_for_both_directions() {
-    let cluster = Cluster::new("edit");
-    let laptop = Laptop::lease(&cluster);
-    let editor = laptop.become_also(&cluster, "editor", "edit");
-    let before = cluster.snapshot();
-    let _local = laptop.serve(8080, LOCAL);
-
-    let mut connect = laptop.connect(&["--kubeconfig", &editor]);
-    let mut exchange = laptop.ktctl(&["exchange", "tomcat", "--expose", "8080", "--kubeconfig", &editor]);
-    exchange.wait_for("will be redirected to local", 30);
-
-    wait_until("the service comes here", Duration::from_secs(6), || {
-        laptop.get("http://tomcat:8080").text.contains(LOCAL).then_some(())
-    });
-    assert_eq!(exchange.interrupt(15).code, 0);
-    assert_eq!(connect.interrupt(15).code, 0);
-    Snapshot::wait_until_as(&before, 15, || cluster.snapshot());
-}
-
-#[test]
-fn a_guest_who_may_only_look_sees_who_does_what_and_is_told_what_he_may_not() {
-    let cluster = Cluster::new("guest");
-    let laptop = Laptop::lease(&cluster);
-    let guest = laptop.become_also(&cluster, "guest", "guest");
-    let _local = laptop.serve(8080, LOCAL);
-    let mut exchange = laptop.ktctl(&["exchange", "tomcat", "--expose", "8080"]);
-    exchange.wait_for("will be redirected to local", 30);
-
-    let seen = laptop.ktctl(&["birdseye", "--kubeconfig", &guest]).wait(15).ok();
-    let refused = laptop.ktctl(&["preview", "mine", "--expose", "8080", "--kubeconfig", &guest]).wait(20);
-
-    assert!(seen.contains(&format!("> tomcat - exchanged by [{}]", laptop.user())), "{seen}");
-    assert_eq!(refused.code, 1, "{}", refused.text);
-    assert!(refused.text.contains("right to create"), "{}", refused.text);
-}
-
-#[test]
 fn what_can_not_be_undone_when_all_rights_are_taken_away_is_named_with_its_commands() {
     let cluster = Cluster::new("revoked");
     let full = cluster.object(ROLE).expect("the role is there");
