@@ -21,6 +21,9 @@ pub use run_file::{Run, RunFile};
 use crate::in_place;
 use crate::privilege::User;
 
+/// How often a file is written again when its folder has gone meanwhile.
+const TRIES: usize = 10;
+
 /// A file or folder of the home could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("{deed} {path}")]
@@ -116,6 +119,17 @@ impl Home {
         }
         self.own(folder)?;
         Ok(true)
+    }
+
+    /// Writes a file in a folder inside, which another run that ends may remove at any time.
+    fn write_in(&self, sub: &str, path: &Path, content: &[u8]) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            match self.ensure(sub).and_then(|()| self.write(path, content)) {
+                Err(error) if error.source.kind() == io::ErrorKind::NotFound => {}
+                written => return written,
+            }
+        }
+        self.write(path, content)
     }
 
     fn write(&self, path: &Path, content: &[u8]) -> Result<(), Error> {

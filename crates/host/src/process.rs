@@ -13,6 +13,9 @@ pub struct Process {
     pub started: u64,
     /// Which start of the machine that was.
     pub boot: String,
+    /// Which machine, and which of its spaces of process numbers; empty in files of older versions.
+    #[serde(default)]
+    pub machine: String,
 }
 
 impl Process {
@@ -30,14 +33,20 @@ impl Process {
     /// There is none, or it has ended and only waits to be noticed by its parent.
     pub fn of(pid: u32) -> io::Result<Self> {
         let started = platform::started(pid)?;
-        let boot = platform::boot()?;
-        Ok(Self { pid, started, boot })
+        Ok(Self { pid, started, boot: platform::boot()?, machine: platform::machine()? })
     }
 
-    /// Whether this very process still runs.
+    /// Whether this very process still runs. One of another machine that shares the user's home, or of
+    /// another container, counts as running: nobody here can tell.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        Self::of(self.pid).is_ok_and(|now| now == *self)
+        let is_elsewhere =
+            !self.machine.is_empty() && platform::machine().is_ok_and(|here| here != self.machine);
+        is_elsewhere || Self::of(self.pid).is_ok_and(|now| now.is(self))
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        (self.pid, self.started, &self.boot) == (other.pid, other.started, &other.boot)
     }
 }
 
@@ -54,6 +63,15 @@ mod platform {
         let id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
         Ok(id.trim().to_owned())
     }
+
+    /// Numbers of processes mean something within one namespace only.
+    pub(super) fn machine() -> io::Result<String> {
+        let numbers = fs::read_link("/proc/self/ns/pid")?;
+        let id = fs::read_to_string("/etc/machine-id").unwrap_or_default(); // not every container has it
+        let name = fs::read_to_string("/proc/sys/kernel/hostname")?;
+        let id = if id.trim().is_empty() { name } else { id };
+        Ok(format!("{} {}", id.trim(), numbers.display()))
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -67,6 +85,10 @@ mod platform {
     }
 
     pub(super) fn boot() -> io::Result<String> {
+        Err(Unsupported("telling processes apart").into())
+    }
+
+    pub(super) fn machine() -> io::Result<String> {
         Err(Unsupported("telling processes apart").into())
     }
 }
@@ -110,5 +132,17 @@ mod tests {
 
         assert!(me.is_alive());
         assert!(!other.is_alive());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn of_another_machine_nobody_here_says_that_it_is_dead() {
+        let gone = Process { started: 1, ..Process::current().unwrap() };
+
+        let elsewhere = Process { machine: "other pid:[1]".into(), ..gone.clone() };
+        let of_an_older_version = Process { machine: String::new(), ..gone };
+
+        assert!(elsewhere.is_alive());
+        assert!(!of_an_older_version.is_alive());
     }
 }

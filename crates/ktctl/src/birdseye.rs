@@ -31,9 +31,9 @@ pub(crate) fn check(ask: &Birdseye) -> Result<SortBy, Usage> {
 
 /// Prints what is seen, once or until something ends it.
 pub(crate) async fn run(global: &Global, ask: &Birdseye, mut triggers: Triggers) -> anyhow::Result<()> {
-    let cluster = crate::access(global).await?;
+    let look = async { look(&crate::access(global).await?, ask).await };
     tokio::select! {
-        done = look(&cluster, ask) => done,
+        done = look => done,
         trigger = triggers.wait_for_trigger() => {
             info!("Terminal signal is {trigger}");
             Ok(())

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use kt_cluster::api::ApiError;
 use kt_cluster::redirect::Occupied;
 use kt_cluster::target::Unfit;
-use kt_cluster::{access, ephemeral, mesh, preview, redirect, shadow, tunnel};
+use kt_cluster::{access, ephemeral, mesh, preview, redirect, shadow, target, tunnel};
 use kt_wire::hello::HelloError;
 use kt_wire::{Reason, Refused};
 
@@ -38,7 +38,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(advice) = advice(error) {
         tracing::error!(">> {advice}");
     }
-    if error.is::<Usage>() {
+    if error.is::<Usage>() || matches!(find(error), Some(target::Error::BadName(_))) {
         return ExitCode::from(2);
     }
     // As a shell would tell of a program that an interrupt has killed.
@@ -105,7 +105,7 @@ pub(crate) fn is_of_another_program(error: &anyhow::Error) -> bool {
     crashed
         || crashed_inside
         || match find::<HelloError>(error) {
-            Some(HelloError::Foreign(_)) => true,
+            Some(HelloError::Foreign(_) | HelloError::Silent) => true,
             // It may be ready for a moment before it ends.
             Some(HelloError::Carrier(error)) => error.to_string().contains("failed to connect to localhost"),
             _ => false,

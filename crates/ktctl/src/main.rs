@@ -120,7 +120,7 @@ async fn carry_out(global: &Global, command: &Command, helper: Option<Spawned>) 
         Command::Mesh(ask) => mesh::run(global, ask, triggers).await,
         Command::Preview(ask) => preview::run(global, ask, triggers).await,
         Command::Run(ask) => preview::as_run::run(global, ask, triggers).await,
-        Command::Recover(ask) => recover::run(global, ask).await,
+        Command::Recover(ask) => recover::run(global, ask, triggers).await,
         Command::Clean(ask) => clean::run(global, ask, helper, triggers).await,
         Command::Birdseye(ask) => birdseye::run(global, ask, triggers).await,
     }

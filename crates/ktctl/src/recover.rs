@@ -2,10 +2,11 @@
 
 use anyhow::Context;
 use kt_cluster::leftovers::{Outcome, Recovery, Repair, plan_recover};
+use kt_host::shutdown::Triggers;
 use tracing::{info, warn};
 
 use crate::cli::{Global, Recover};
-use crate::failure::Usage;
+use crate::failure::{Advised, Usage};
 
 /// Checks what can be checked before anything is touched.
 pub(crate) fn check(ask: &Recover) -> Result<&str, Usage> {
@@ -18,9 +19,21 @@ pub(crate) fn check(ask: &Recover) -> Result<&str, Usage> {
     }
 }
 
-/// Puts the service back, and removes what stood in its place.
-pub(crate) async fn run(global: &Global, ask: &Recover) -> anyhow::Result<()> {
+/// Puts the service back, unless something ends it before.
+pub(crate) async fn run(global: &Global, ask: &Recover, mut triggers: Triggers) -> anyhow::Result<()> {
     let service = check(ask)?;
+    tokio::select! {
+        done = put_back(global, service) => done,
+        trigger = triggers.wait_for_trigger() => {
+            info!("Terminal signal is {trigger}");
+            let text = format!("service '{service}' was not recovered to the end");
+            Err(Advised::new(text, format!("type 'ktctl recover {service}' again")).into())
+        }
+    }
+}
+
+/// Removes what stood in the service's place, too. Cancel safety: every step is one request.
+async fn put_back(global: &Global, service: &str) -> anyhow::Result<()> {
     let cluster = crate::access(global).await?;
     let seen = cluster.overview().await.context("looking at the namespace")?;
     let repairs = match plan_recover(service, &seen)? {

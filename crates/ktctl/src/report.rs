@@ -5,6 +5,7 @@
 
 pub(crate) mod status;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::IsTerminal;
@@ -59,6 +60,14 @@ pub(crate) fn ready(texts: &[&str]) {
     tracing::info!("{DASHES}");
 }
 
+/// Text of others, such as an annotation, as one line that no terminal obeys: control characters and
+/// those that turn the direction of writing become blanks.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_bad = |c: char| c.is_control() || turns(c);
+    if text.contains(is_bad) { text.replace(is_bad, " ").into() } else { text.into() }
+}
+
 struct Lines {
     colour: bool,
     fields: bool,
@@ -83,9 +92,9 @@ where
         }
         let mut text = Text { message: String::new(), fields: String::new() };
         event.record(&mut text);
-        out.write_str(&text.message)?;
+        out.write_str(&plain(&text.message))?;
         if self.fields || *event.metadata().level() <= Level::WARN {
-            out.write_str(&text.fields)?;
+            out.write_str(&plain(&text.fields))?;
         }
         writeln!(out)
     }
@@ -103,5 +112,19 @@ impl tracing::field::Visit for Text {
             "message" => write!(self.message, "{value:?}"),
             name => write!(self.fields, " {name}={value:?}"),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_becomes_blanks() {
+        assert_eq!(
+            plain("ann\n10:00AM INF all is well\x1b[2J\u{9b}31m\u{202e}"),
+            "ann 10:00AM INF all is well [2J 31m "
+        );
+        assert_eq!(plain("Müller 你好"), "Müller 你好");
     }
 }

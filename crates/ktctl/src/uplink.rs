@@ -114,7 +114,7 @@ fn is_final(error: &HelloError) -> bool {
             )
         }
         HelloError::Foreign(_) | HelloError::Version(_) | HelloError::Declined(_) => true,
-        HelloError::Unknown | HelloError::Proof => false,
+        HelloError::Silent | HelloError::Unknown | HelloError::Proof => false,
     }
 }
 

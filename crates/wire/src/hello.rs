@@ -43,6 +43,9 @@ pub enum HelloError {
     /// What answers there is no shadow of ours; the bytes may say what it is.
     #[error("what answers is not a shadow: {0:?}")]
     Foreign(String),
+    /// Nothing answers there, or not yet.
+    #[error("no answer to our hello")]
+    Silent,
     /// Shadow and laptop have no version of the protocol in common.
     #[error("the shadow speaks another version of the protocol: {0}")]
     Version(String),

@@ -21,12 +21,10 @@ pub struct PidFile {
 
 impl PidFile {
     pub(super) fn create(home: &Home, component: &str) -> Result<Self, Error> {
-        home.ensure("pid")?;
         let pid = std::process::id();
         let path = home.folder().join("pid").join(format!("{component}-{pid}.pid"));
-        let file = Self { home: home.clone(), path };
-        home.write(&file.path, pid.to_string().as_bytes())?;
-        Ok(file)
+        home.write_in("pid", &path, pid.to_string().as_bytes())?;
+        Ok(Self { home: home.clone(), path })
     }
 
     /// Waits until somebody asks this run to stop by removing the file. Cancel safety: may be
@@ -36,7 +34,7 @@ impl PidFile {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            if !self.path.exists() {
+            if matches!(self.path.try_exists(), Ok(false)) {
                 return;
             }
         }
@@ -51,7 +49,11 @@ impl Drop for PidFile {
 }
 
 pub(super) fn remove_dead(home: &Home) -> Vec<PathBuf> {
-    let is_dead = |path: &PathBuf| owner_of(path).is_some_and(|(_, pid)| Process::of(pid).is_err());
+    let living: Vec<u32> =
+        home.runs().iter().filter(|run| run.is_alive()).map(|run| run.process.pid).collect();
+    let is_dead = |path: &PathBuf| {
+        owner_of(path).is_some_and(|(_, pid)| Process::of(pid).is_err() && !living.contains(&pid))
+    };
     let mut dead = files(&home.folder().join("pid"), "pid");
     dead.retain(is_dead);
     dead.retain(|path| in_place::remove(path).is_ok());

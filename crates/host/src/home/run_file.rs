@@ -55,11 +55,9 @@ impl Run {
 
 impl RunFile {
     pub(super) fn create<T: Serialize>(home: &Home, component: &str, status: &T) -> Result<Self, Error> {
-        home.ensure("run")?;
-        let made_home = home.made.load(Relaxed);
         let path = home.folder().join("run").join(format!("{component}-{}.json", std::process::id()));
         let process = Process::current().map_err(failed("naming the process in", &path))?;
-        let content = Content { version: VERSION, process, made_home, status: Value::Null };
+        let content = Content { version: VERSION, process, made_home: false, status: Value::Null };
         let mut file = Self { home: home.clone(), path, content };
         file.update(status)?;
         Ok(file)
@@ -72,9 +70,11 @@ impl RunFile {
     pub fn update<T: Serialize>(&mut self, status: &T) -> Result<(), Error> {
         let said = |error: serde_json::Error| failed("putting into words", &self.path)(error.into());
         self.content.status = serde_json::to_value(status).map_err(said)?;
+        self.home.ensure("run")?;
+        self.content.made_home = self.home.made.load(Relaxed);
         let text = serde_json::to_vec_pretty(&self.content).map_err(said)?;
         let next = self.path.with_extension("json.new");
-        self.home.write(&next, &text)?;
+        self.home.write_in("run", &next, &text)?;
         let on_disk = fs::File::open(&next).and_then(|file| file.sync_all());
         on_disk.and_then(|()| fs::rename(&next, &self.path)).map_err(failed("writing", &self.path))
     }

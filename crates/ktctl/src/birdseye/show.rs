@@ -6,6 +6,8 @@ use std::fmt::Write;
 use kt_cluster::overview::{Activity, Connectors, State};
 use serde_json::{Value, json};
 
+use crate::report::plain;
+
 /// Version of the JSON.
 const VERSION: u32 = 1;
 /// Whoever has not said his name.
@@ -56,7 +58,7 @@ fn doing(service: &Activity) -> String {
     if service.state == State::Normal {
         return service.state.to_string();
     }
-    let name = |user: &Option<String>| format!("[{}]", user.as_deref().unwrap_or(UNKNOWN));
+    let name = |user: &Option<String>| format!("[{}]", plain(user.as_deref().unwrap_or(UNKNOWN)));
     let users: Vec<String> = service.users.iter().map(name).collect();
     format!("{} by {}", service.state, users.join(", "))
 }
@@ -73,7 +75,8 @@ fn users(connectors: &Connectors, now: i64) -> String {
     let unknown: Vec<Option<i64>> = nameless.map(|connector| connector.heartbeat).collect();
     let total = known.len() + unknown.len();
     let lines = known.into_iter().chain(unknown.iter().map(|last| (UNKNOWN, *last)));
-    let text: String = lines.map(|(user, last)| format!("> {user}{}\n", active(last, now))).collect();
+    let text: String =
+        lines.map(|(user, last)| format!("> {}{}\n", plain(user), active(last, now))).collect();
     match unknown.len() {
         0 => format!("{text}{total} users in total\n"),
         unknown => format!("{text}{total} users in total (including {unknown} unknown users)\n"),

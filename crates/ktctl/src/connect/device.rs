@@ -270,9 +270,11 @@ impl Routes {
             return Ok(());
         }
         debug!(?new, "more addresses of the cluster");
-        state.wanted.extend(new);
-        let plan = self.plan(&state.wanted);
-        self.apply(&mut state, plan).await
+        let wanted = [&state.wanted[..], &new].concat();
+        let plan = self.plan(&wanted);
+        self.apply(&mut state, plan).await?;
+        state.wanted = wanted;
+        Ok(())
     }
 
     fn plan(&self, wanted: &[IpNet]) -> RoutePlan {

@@ -9,6 +9,7 @@ use tracing::info;
 
 use crate::cli::Exchange;
 use crate::failure::{Advised, Usage};
+use crate::report::plain;
 
 /// Asks before anything is touched; tells from whom the service is taken. What stands in the way
 /// otherwise is told later, under the lock.
@@ -42,7 +43,8 @@ async fn confirm(service: &str, user: &str) -> anyhow::Result<()> {
         let text = format!("service '{service}' is exchanged by {user}, and nobody can be asked here");
         return Err(Advised::new(text, "use --takeover --yes in scripts").into());
     }
-    eprint!("Service '{service}' is exchanged by {user}, whose command will end. Take it over? (y/N) ");
+    let known = plain(user);
+    eprint!("Service '{service}' is exchanged by {known}, whose command will end. Take it over? (y/N) ");
     let _ = std::io::stderr().flush();
     match read_line().await.trim() {
         "y" | "Y" | "yes" => Ok(()),

@@ -107,7 +107,11 @@ async fn keep_open(link: Link, delivery: Delivery, first: Stream, refused: Arc<N
         };
         tokio::select! {
             () = drain.is_closing() => return,
-            () = refused.notified() => {
+            // Of several callers who were refused at once, the last word may be an old one.
+            () = refused.notified(), if port.is_some() => {
+                if connect(delivery.laptop).await.is_ok() {
+                    continue;
+                }
                 if let Some(port) = port.take() {
                     port.reset(&Reason::Refused.into()); // closes it
                 }

@@ -19,6 +19,8 @@ pub(crate) struct DeadRoutes {
     pub(crate) service: String,
     /// The routes, by the names of their versions.
     pub(crate) names: Vec<String>,
+    /// For how long they are silent at least.
+    stale: Duration,
 }
 
 /// Looks for routes whose version has given no sign of life for so long, or is gone. Nothing is
@@ -38,19 +40,21 @@ pub(crate) async fn find(
         let is_dead = |route: &&Route| !is_version_alive(seen, &route.name, cluster.time(), stale);
         let names: Vec<String> = set.routes.iter().filter(is_dead).map(|route| route.name.clone()).collect();
         if !names.is_empty() {
-            all.push(DeadRoutes { service: service.to_owned(), names });
+            all.push(DeadRoutes { service: service.to_owned(), names, stale });
         }
     }
     Ok(all)
 }
 
-/// Takes them out of their router; one that is gone has none.
+/// Takes them out of their router, but those who have come back since; a router that is gone has none.
 pub(crate) async fn drop_routes(cluster: &Cluster, dead: &DeadRoutes) -> anyhow::Result<()> {
     for _ in 0..ROUNDS {
         let Some(router) = cluster.router_if_any(&dead.service).await? else { return Ok(()) };
         let Some(mut set) = read(&router)? else { return Ok(()) };
         let strangers = strangers(cluster, &router, &set, "").await?;
-        set.routes.retain(|route| !dead.names.contains(&route.name));
+        let seen = cluster.overview().await?;
+        let lives = |name: &str| is_version_alive(&seen, name, cluster.time(), dead.stale);
+        set.routes.retain(|route| !dead.names.contains(&route.name) || lives(&route.name));
         if change(cluster, &router, set, strangers).await? {
             return Ok(());
         }

@@ -17,7 +17,7 @@ static LINE: OnceLock<ProgressBar> = OnceLock::new();
 pub(crate) fn waiting_for(what: &str) {
     let line = LINE.get_or_init(ProgressBar::hidden);
     let is_new = line.message().is_empty();
-    line.set_message(what.to_owned());
+    line.set_message(super::plain(what).into_owned());
     if is_new {
         line.reset();
         line.enable_steady_tick(TURN_EVERY);

@@ -61,7 +61,7 @@ impl Link {
 }
 
 fn no_answer() -> HelloError {
-    HelloError::Foreign("no answer to our hello".into())
+    HelloError::Silent
 }
 
 impl<D: Dialer> Keeper<D> {
