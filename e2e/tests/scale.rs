@@ -374,6 +374,27 @@ fn after_a_kill_clean_gives_the_pods_back() {
     as_before(&cluster);
 }
 
+#[test]
+fn who_may_not_scale_leaves_the_shadow_which_alone_knows_how_many_pods_there_were() {
+    let (cluster, laptop) = bed("scalekeep");
+    let _exchange = exchange(&laptop, &["tomcat", "--expose", "8080", "--skipPortChecking"]);
+    kill(&laptop);
+    laptop.run(&["rm", "-rf", ".kt"]).ok(); // as on somebody else's laptop
+    let (kept, binding) = (shadows(&cluster), "ktctl-exchange-scale");
+    cluster.kubectl(&["delete", "rolebinding", "scale"]).unwrap();
+
+    let refused = laptop.ktctl(&["clean", "--thresholdInMinus", "0"]).wait(30);
+
+    assert_eq!(refused.code, 1, "{}", refused.text);
+    assert!(refused.text.contains(&format!("{} stays", kept[0])), "{}", refused.text);
+    assert_eq!((shadows(&cluster), replicas(&cluster).0), (kept, 0));
+    let role = format!("--role={binding}");
+    cluster.kubectl(&["create", "rolebinding", "scale", &role, "--user=developer"]).unwrap();
+    let clean = laptop.ktctl(&["clean", "--thresholdInMinus", "0"]).wait(30);
+    assert_eq!(clean.code, 0, "{}", clean.text);
+    as_before(&cluster);
+}
+
 /// The pods answer, and nothing of ours is left.
 fn as_before(cluster: &Cluster) {
     cluster.wait_for_answer(URL, DEMO, AFTER_DEAD);

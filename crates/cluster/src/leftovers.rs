@@ -16,6 +16,7 @@ pub use self::repair::{Error, Outcome};
 pub use self::sweep::plan_sweep;
 
 use crate::heartbeat::ObjectRef;
+use crate::marks::Config;
 use crate::workload::WorkloadName;
 
 /// How long after a Service was put back callers may still come to what stood in its place: nodes
@@ -55,11 +56,27 @@ pub enum Repair {
         object: ObjectRef,
         /// Only if this is still its heartbeat; nothing to delete it in any case.
         beat: Option<i64>,
-        /// The Service whose callers it helps: it stays when that can not be put back.
-        stands_for: Option<String>,
+        /// It stays when this can not be put right.
+        stands_for: Option<StandsFor>,
     },
     /// Let the watchers of other users see what is gone.
     Pause(Duration),
+}
+
+/// Whose callers an object helps; of a workload it also remembers how many replicas that had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StandsFor {
+    /// A Service that leads to it.
+    Service(String),
+    /// A workload that was scaled down.
+    Workload(WorkloadName),
+}
+
+impl StandsFor {
+    fn read(config: &Config) -> Option<StandsFor> {
+        let workload = config.workload().map(StandsFor::Workload);
+        workload.or_else(|| config.service.clone().map(StandsFor::Service))
+    }
 }
 
 impl fmt::Display for Repair {
@@ -86,7 +103,7 @@ mod tests {
     use super::*;
     use crate::api::Right;
     use crate::heartbeat::Kind;
-    use crate::marks::{Config, Role};
+    use crate::marks::Role;
     use crate::overview::{Locked, Ours, Overview, Record, ServiceSeen};
 
     pub(super) fn overview(ours: Vec<Ours>, services: Vec<ServiceSeen>) -> Overview {

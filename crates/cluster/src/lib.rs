@@ -34,6 +34,8 @@ pub mod api;
 mod cluster;
 pub mod environment;
 pub mod ephemeral;
+#[cfg(test)]
+mod fake;
 pub mod heartbeat;
 pub mod leftovers;
 pub mod marks;

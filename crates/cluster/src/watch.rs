@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::pin::Pin;
 use std::time::Duration;
 
+use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
 use kube::api::WatchParams;
 use kube::core::WatchEvent;
@@ -43,10 +44,20 @@ where
         Watched { api, name: name.to_owned(), poll, source: Source::Fresh }
     }
 
+    /// The same states as of [`Watched::next`]. Who drops `next()` of this stream, as `select!` does,
+    /// drops no question that is on its way: an API server may be slower than what else is waited for.
+    pub(crate) fn states(self) -> BoxStream<'static, Result<Option<K>, ApiError>> {
+        stream::unfold(self, async |mut watched| {
+            let state = watched.next().await;
+            Some((state, watched))
+        })
+        .boxed()
+    }
+
     /// The state now, then each new state; nothing while the object does not exist.
     ///
     /// An error leaves the observation intact: the next call tries again.
-    /// Cancel safety: a dropped call loses no state that the next one would not bring.
+    /// Cancel safety: a dropped call loses no state that the next one would not bring, but asks anew.
     pub(crate) async fn next(&mut self) -> Result<Option<K>, ApiError> {
         loop {
             match &mut self.source {

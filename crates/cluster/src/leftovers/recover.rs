@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::sweep::restore;
-use super::{Repair, SETTLE};
+use super::{Repair, SETTLE, StandsFor};
 use crate::heartbeat::{Kind, ObjectRef};
 use crate::marks::{self, Role};
 use crate::names;
@@ -86,8 +86,8 @@ fn by_record(service: &ServiceSeen, seen: &Overview) -> Result<Vec<Repair>, NoRe
         (Record::None, Some(_)) if !told => Err(NoRecovery::NoRecord(name.clone())),
         (_, Some(Some(Role::Router))) => Ok(from_mesh(service, &selected, seen)),
         (Record::Selector(_) | Record::Damaged, _) | (_, Some(_)) => {
-            let deletes: Vec<Repair> =
-                delete_all(&selected, seen).into_iter().map(|delete| standing_for(name, delete)).collect();
+            let stands_for = |_: &str| Some(StandsFor::Service(name.clone()));
+            let deletes = standing_for(delete_all(&selected, seen), stands_for);
             let settled = (!deletes.is_empty()).then_some(Repair::Pause(SETTLE));
             Ok([restore(service)].into_iter().chain(settled).chain(deletes).collect())
         }
@@ -126,7 +126,11 @@ fn by_pods(selected: &[&Ours], seen: &Overview) -> Vec<Repair> {
     });
     let mut plan: Vec<Repair> = scales.collect();
     plan.dedup();
-    plan.extend(delete_all(&helpers, seen));
+    let stands_for = |name: &str| {
+        let mut same_name = helpers.iter().filter(|helper| helper.object.name == name);
+        same_name.find_map(|helper| StandsFor::read(&helper.config))
+    };
+    plan.extend(standing_for(delete_all(&helpers, seen), stands_for));
     plan
 }
 
@@ -143,13 +147,14 @@ fn delete(object: &ObjectRef) -> Repair {
     Repair::Delete { object: object.clone(), beat: None, stands_for: None }
 }
 
-fn standing_for(service: &str, repair: Repair) -> Repair {
-    match repair {
-        Repair::Delete { object, beat, .. } => {
-            Repair::Delete { object, beat, stands_for: Some(service.to_owned()) }
+/// Deletes of which it is known by their names what they stand for.
+fn standing_for(mut deletes: Vec<Repair>, needed: impl Fn(&str) -> Option<StandsFor>) -> Vec<Repair> {
+    for delete in &mut deletes {
+        if let Repair::Delete { object, stands_for, .. } = delete {
+            *stands_for = needed(&object.name);
         }
-        other => other,
     }
+    deletes
 }
 
 #[cfg(test)]
@@ -201,6 +206,9 @@ mod tests {
         let seen = overview(vec![pod], vec![plain("echo")]);
 
         assert_eq!(plan(&seen), ["scale deployment echo to 3", "delete pod x"]);
+        let Ok(Recovery::Repairs(plan)) = plan_recover("echo", &seen) else { panic!("no plan") };
+        let needed = Some(StandsFor::Workload(String::from("echo").into()));
+        assert!(matches!(&plan[1], Repair::Delete { stands_for, .. } if *stands_for == needed), "{plan:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
 
-use super::Repair;
+use super::{Repair, StandsFor};
 use crate::Cluster;
 use crate::api::ApiError;
 use crate::heartbeat::{self, ObjectRef};
@@ -19,7 +19,7 @@ pub enum Outcome {
     Gone,
     /// The object has come to life again, or is somebody else's now; it was left alone.
     Alive,
-    /// It stands for a Service that could not be put back; it was left alone.
+    /// It stands for something that could not be put right; it was left alone.
     Needed,
 }
 
@@ -40,8 +40,8 @@ pub enum Error {
 }
 
 impl Cluster {
-    /// Carries a plan out in its order, and goes on after failures; but what stands for a Service
-    /// stays when that could not be put back.
+    /// Carries a plan out in its order, and goes on after failures; but what stands for a Service or
+    /// a workload stays when that could not be put right.
     ///
     /// Cancel safety: every step is one request which leaves no half-done state.
     pub async fn repair_all(&self, plan: &[Repair]) -> Vec<(Repair, Result<Outcome, Error>)> {
@@ -143,14 +143,18 @@ impl Cluster {
     }
 }
 
-/// Does the object stand for a Service that could not be put back?
+/// Does the object stand for something that could not be put right?
 fn is_needed(repair: &Repair, done: &[(Repair, Result<Outcome, Error>)]) -> bool {
     let Repair::Delete { stands_for: Some(needed), .. } = repair else { return false };
-    let failed = |(repair, outcome): &(Repair, Result<Outcome, Error>)| match repair {
-        Repair::RestoreService { service, .. } => service == needed && outcome.is_err(),
+    done.iter().any(|(repair, outcome)| outcome.is_err() && puts_right(repair, needed))
+}
+
+fn puts_right(repair: &Repair, needed: &StandsFor) -> bool {
+    match (repair, needed) {
+        (Repair::RestoreService { service, .. }, StandsFor::Service(needed)) => service == needed,
+        (Repair::Scale { workload, .. }, StandsFor::Workload(needed)) => workload == needed,
         _ => false,
-    };
-    done.iter().any(failed)
+    }
 }
 
 async fn delete(
@@ -176,19 +180,31 @@ mod tests {
         vec![(Repair::RestoreService { service: "echo".into(), selects: Default::default() }, outcome)]
     }
 
+    fn delete(stands_for: Option<StandsFor>) -> Repair {
+        Repair::Delete { object: ObjectRef::new(Kind::Pod, "x", ""), beat: None, stands_for }
+    }
+
     #[test]
     fn a_shadow_stays_while_its_service_can_not_be_put_back() {
-        let object = ObjectRef::new(Kind::Pod, "x", "");
-        let delete = |stands_for: Option<&str>| Repair::Delete {
-            object: object.clone(),
-            beat: None,
-            stands_for: stands_for.map(Into::into),
-        };
+        let of = |service: &str| delete(Some(StandsFor::Service(service.into())));
         let failed = restored(Err(redirect::Error::Busy("echo".into()).into()));
 
-        assert!(is_needed(&delete(Some("echo")), &failed));
-        assert!(!is_needed(&delete(Some("other")), &failed));
+        assert!(is_needed(&of("echo"), &failed));
+        assert!(!is_needed(&of("other"), &failed));
         assert!(!is_needed(&delete(None), &failed));
-        assert!(!is_needed(&delete(Some("echo")), &restored(Ok(Outcome::Done))));
+        assert!(!is_needed(&of("echo"), &restored(Ok(Outcome::Done))));
+    }
+
+    #[test]
+    fn a_shadow_stays_while_its_workload_has_no_replicas_for_only_it_knows_how_many() {
+        let of = |workload: &str| delete(Some(StandsFor::Workload(String::from(workload).into())));
+        let scaled =
+            |outcome| vec![(Repair::Scale { workload: String::from("echo").into(), replicas: 2 }, outcome)];
+        let failed = scaled(Err(redirect::Error::Busy("echo".into()).into()));
+
+        assert!(is_needed(&of("echo"), &failed));
+        assert!(!is_needed(&of("statefulset/echo"), &failed));
+        assert!(!is_needed(&delete(Some(StandsFor::Service("echo".into()))), &failed));
+        assert!(!is_needed(&of("echo"), &scaled(Ok(Outcome::Done))));
     }
 }

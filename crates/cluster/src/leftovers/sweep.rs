@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Repair, SETTLE};
+use super::{Repair, SETTLE, StandsFor};
 use crate::Settings;
 use crate::heartbeat::{Kind, ObjectRef};
 use crate::marks::Role;
@@ -52,9 +52,10 @@ impl Sweep<'_> {
     }
 
     fn is_used_router(&self, ours: &Ours) -> bool {
-        let Some(service) = self.stands_for(ours).filter(|_| ours.role == Some(Role::Router)) else {
+        if ours.role != Some(Role::Router) {
             return false;
-        };
+        }
+        let Some(StandsFor::Service(service)) = self.stands_for(ours) else { return false };
         let prefix = names::mesh_prefix(&service);
         self.seen.services.iter().any(|version| {
             let is_version = version.ours && version.object.name.starts_with(&prefix);
@@ -118,7 +119,7 @@ impl Sweep<'_> {
         let mut deletes: Vec<Repair> = services
             .map(|service| {
                 let stands_for = restored.iter().find(|restored| is_stuntman_of(service, restored));
-                let stands_for = stands_for.map(|restored| restored.object.name.clone());
+                let stands_for = stands_for.map(|restored| StandsFor::Service(restored.object.name.clone()));
                 self.delete(&service.object, service.heartbeat, stands_for)
             })
             .collect();
@@ -133,9 +134,9 @@ impl Sweep<'_> {
     }
 
     /// A config map does not say it; the pod of its name does.
-    fn stands_for(&self, ours: &Ours) -> Option<String> {
+    fn stands_for(&self, ours: &Ours) -> Option<StandsFor> {
         let mut same_name = self.seen.ours.iter().filter(|other| other.object.name == ours.object.name);
-        same_name.find_map(|other| other.config.service.clone())
+        same_name.find_map(|other| StandsFor::read(&other.config))
     }
 
     /// A stuntman goes when its Service is put back, and stays as long as that is redirected.
@@ -154,7 +155,7 @@ impl Sweep<'_> {
     }
 
     /// What is our own goes whatever its heartbeat; the rest only if nobody revived it.
-    fn delete(&self, object: &ObjectRef, beat: Option<i64>, stands_for: Option<String>) -> Repair {
+    fn delete(&self, object: &ObjectRef, beat: Option<i64>, stands_for: Option<StandsFor>) -> Repair {
         let beat = beat.filter(|_| !self.own.contains(&object.uid));
         Repair::Delete { object: object.clone(), beat, stands_for }
     }
@@ -285,6 +286,20 @@ mod tests {
         let seen = overview(vec![scaled], vec![]);
 
         assert_eq!(plan(&seen, &[]), ["scale deployment echo to 2", "delete pod x"]);
+    }
+
+    #[test]
+    fn what_remembers_the_replicas_of_a_deployment_stands_for_that() {
+        let config = crate::marks::Config::parse("app=echo,replicas=2");
+        let mut map = shadow(Kind::ConfigMap, "x", DEAD);
+        map.config = Default::default();
+        let seen = overview(vec![Ours { config, ..shadow(Kind::Pod, "x", DEAD) }, map], vec![]);
+
+        let plan = plan_sweep(&seen, NOW, STALE, &BTreeSet::new());
+
+        let echo = StandsFor::Workload(String::from("echo").into());
+        let stays = |repair: &&Repair| matches!(repair, Repair::Delete { stands_for, .. } if *stands_for == Some(echo.clone()));
+        assert_eq!(plan.iter().filter(stays).count(), 2, "{plan:?}");
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
+use tokio::time::MissedTickBehavior;
 
 use super::Progress;
 use super::failure::{Error, Failure};
@@ -68,13 +70,14 @@ impl<'a> Waiting<'a> {
     async fn run(&mut self) -> Result<Pod, Stopped> {
         let settings = self.cluster.settings();
         let (pods, name) = (self.cluster.objects(), self.pod.name_any());
-        let mut watched: Watched<Pod> = Watched::new(pods, &name, settings.poll);
+        let mut states = Watched::<Pod>::new(pods, &name, settings.poll).states();
         let mut look = tokio::time::interval(settings.events);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         look.tick().await;
         let mut unreachable_since = None;
         loop {
             tokio::select! {
-                state = watched.next() => match state {
+                Some(state) = states.next() => match state {
                     Ok(Some(pod)) if pod.uid() == self.pod.uid() => self.pod = pod,
                     Ok(_) => return Err(Stopped::Failed(Failure::Deleted)),
                     Err(error) if error.is_unreachable() => {

@@ -7,6 +7,7 @@
 //! kernel follow connections at all: without such a rule it forgets where their packets go.
 
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
@@ -36,6 +37,8 @@ const OWNER: u32 = 0x2;
 const INET: u8 = 1;
 /// `EINVAL` and `EOPNOTSUPP`: what kernels say who do not know that a table can have an owner.
 const UNKNOWN: [i32; 2] = [22, 95];
+/// `MSG_DONTWAIT`.
+const DO_NOT_WAIT: i32 = 0x40;
 /// The kernel answers before it lets go of the message.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -47,14 +50,18 @@ pub(super) struct Table {
 impl Table {
     /// Makes it, without any rule, in the place of what is there.
     pub(super) fn make() -> io::Result<Table> {
-        let socket = Socket::new(Domain::from(NETLINK), Type::RAW, Some(NETFILTER.into()))?;
-        socket.set_read_timeout(Some(ANSWERS_WITHIN))?;
-        let table = Table { socket };
+        let table = Table::open()?;
         match table.carry_out(&made(OWNER)) {
             Err(error) if is_unknown(&error) => table.carry_out(&made(0))?,
             made => made?,
         }
         Ok(table)
+    }
+
+    fn open() -> io::Result<Table> {
+        let socket = Socket::new(Domain::from(NETLINK), Type::RAW, Some(NETFILTER.into()))?;
+        socket.set_read_timeout(Some(ANSWERS_WITHIN))?;
+        Ok(Table { socket })
     }
 
     /// Has exactly these redirects in it from now on; probes are not led away.
@@ -69,7 +76,16 @@ impl Table {
 
     fn carry_out(&self, batch: &Batch) -> io::Result<()> {
         self.socket.send(&batch.bytes)?;
-        let (mut left, mut buffer) = (batch.answers, [0; 4096]);
+        let heard = self.hear(batch.answers);
+        if heard.is_err() {
+            self.hear_the_rest();
+        }
+        heard
+    }
+
+    /// Fails with the first error.
+    fn hear(&self, mut left: usize) -> io::Result<()> {
+        let mut buffer = [0; 4096];
         while left > 0 {
             let length = (&self.socket).read(&mut buffer)?;
             let answers = answers(&buffer[..length]);
@@ -79,6 +95,12 @@ impl Table {
             left = left.saturating_sub(answers.len());
         }
         Ok(())
+    }
+
+    /// A refused batch is answered message by message, too: the next one shall not take what is left
+    /// for its own answers. All are there by now.
+    fn hear_the_rest(&self) {
+        while self.socket.recv_with_flags(&mut [MaybeUninit::uninit(); 64], DO_NOT_WAIT).is_ok() {}
     }
 }
 

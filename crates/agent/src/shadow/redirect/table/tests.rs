@@ -57,6 +57,21 @@ fn the_kernel_understands_the_table_and_takes_it_away_with_its_socket() {
     assert_eq!(ruleset(), "");
 }
 
+#[test]
+fn answers_to_what_was_refused_are_not_taken_for_answers_to_the_next() {
+    if !is_inside("answers_to_what_was_refused_are_not_taken_for_answers_to_the_next") {
+        return;
+    }
+    let table = Table::open().expect("open");
+
+    let refused = table.carry_out(&made(1 << 30)).expect_err("no kernel knows such a flag");
+
+    assert!(is_unknown(&refused), "{refused}");
+    table.carry_out(&made(0)).expect("the fallback of older kernels");
+    let tcp = Redirect { protocol: Protocol::Tcp, from: 8080, to: 40_000 };
+    table.set(&Probes::default(), &[tcp]).expect("lead");
+}
+
 /// Whether this is the process with a network of its own; else runs the test in such a one.
 fn is_inside(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
