@@ -30,7 +30,7 @@ use crate::inbound::{self, Inbound};
 use crate::run::{Journal, Journals, Run, Status};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, env_file, heartbeat, leftovers, losses, report};
+use crate::{cleanup, env_file, heartbeat, inside, leftovers, losses, report};
 
 /// What was made and has to be undone.
 #[derive(Default)]
@@ -132,6 +132,7 @@ async fn start(
     made.lock = Some(cluster.lock(&service, &owner, &|wait| info!("{wait}")).await?);
     info!("Service {service} locked");
     takeover::check(&cluster, &service, from.as_deref()).await?;
+    inside::check(&cluster, format!("service '{service}'"), &target.selector, "exchange").await?;
 
     let keeper = Keeper::new(&cluster, global, &journal, wanted(global, ports, &target, &exposed)?, &service);
     made.shadow = Some(keeper.clone());

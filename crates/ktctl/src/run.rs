@@ -116,6 +116,8 @@ pub(crate) struct Status {
     pub(crate) joined: Option<Joined>,
     /// A workload that was scaled to nothing.
     pub(crate) scaled: Option<Scaled>,
+    /// What is exchanged inside of its pods; their containers end by themselves.
+    pub(crate) inside: Option<String>,
     /// A file on this laptop with the environment of the target.
     pub(crate) env_file: Option<PathBuf>,
     /// A file on this laptop with the proxy for Java programs.
@@ -219,6 +221,10 @@ impl Journal {
 
     pub(crate) fn note_scaled(&self, workload: &WorkloadName, replicas: i32) {
         self.note(|status| status.scaled = Some(Scaled { workload: workload.clone(), replicas }));
+    }
+
+    pub(crate) fn note_inside(&self, what: &str) {
+        self.note(|status| status.inside = Some(what.into()));
     }
 
     pub(crate) fn note_env_file(&self, path: &Path) {

@@ -29,7 +29,7 @@ use crate::inbound::{self, Inbound};
 use crate::run::{Journal, Journals, Run};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, env_file, heartbeat, leftovers, losses, report};
+use crate::{cleanup, env_file, heartbeat, inside, leftovers, losses, report};
 
 /// How long the original pods may take to leave before we say that we are ready.
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(15);
@@ -84,6 +84,9 @@ async fn start(
     if let Some(target) = &workload.target {
         cluster.check_redirectable(&target.service).await?;
     }
+    let title =
+        workload.target.as_ref().map_or(workload.name.to_string(), |it| format!("service '{}'", it.service));
+    inside::check(&cluster, title, &workload.labels, "exchange").await?;
     let env_file = ask.env_file.as_deref();
     made.env_file = env_file::write(&cluster, env_file, &workload.labels, &exposed, &journal).await?;
     let replicas = lock(&cluster, &workload, &journal).await?;
