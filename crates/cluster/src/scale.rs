@@ -15,6 +15,8 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 pub use self::interferer::Interferer;
+pub use self::locked::Counted;
+pub use self::standing::StandIn;
 
 use crate::Cluster;
 use crate::api::{ApiError, Right};
@@ -134,7 +136,7 @@ impl Cluster {
             Some(0) => {}
             Some(now) => return Ok(Back::Changed(now)),
         }
-        if let Some(user) = self.exchanger(workload, ours).await? {
+        if let Some(StandIn { user, .. }) = self.stand_in(workload, ours).await? {
             return Ok(Back::Taken(user));
         }
         match self.set_replicas(workload, replicas).await {

@@ -70,9 +70,9 @@ pub(crate) fn check(ask: &Exchange) -> Result<(&str, &Ports), Usage> {
             "'{target}' is a target for --mode ephemeral only, please name a service"
         )));
     }
-    if ask.takeover && ask.mode != "selector" {
+    if ask.takeover && ask.mode == "ephemeral" {
         return Err(Usage(
-            "--takeover is for mode selector, `ktctl recover` ends the exchange of somebody else".into(),
+            "--takeover is for modes selector and scale: only its own user can end a container inside of a pod, ask him (`ktctl birdseye` tells who)".into(),
         ));
     }
     if ask.yes && !ask.takeover {
@@ -132,6 +132,7 @@ async fn start(
     made.lock = Some(cluster.lock(&service, &owner, &|wait| info!("{wait}")).await?);
     info!("Service {service} locked");
     takeover::check(&cluster, &service, from.as_deref()).await?;
+    cluster.check_not_scaled(&target.selector).await?;
     inside::check(&cluster, format!("service '{service}'"), &target.selector, "exchange").await?;
 
     let keeper = Keeper::new(&cluster, global, &journal, wanted(global, ports, &target, &exposed)?, &service);

@@ -184,9 +184,9 @@ fn of_ephemeral(error: &ephemeral::Error) -> Option<String> {
 
 fn of_scale(error: &scale::Error) -> Option<String> {
     match error {
-        scale::Error::Exchanged { user, .. } => {
-            Some(format!("ask {user} to end it; if that run is dead, `ktctl recover` of its service ends it"))
-        }
+        scale::Error::Exchanged { user, .. } => Some(format!(
+            "ask {user} to end it, or take it over with --mode scale --takeover; if that run is dead, `ktctl recover` of its service ends it"
+        )),
         _ => None,
     }
 }

@@ -219,8 +219,8 @@ impl Journal {
         self.note(|status| status.joined = Some(Joined { shadow, labels }));
     }
 
-    pub(crate) fn note_scaled(&self, workload: &WorkloadName, replicas: i32) {
-        self.note(|status| status.scaled = Some(Scaled { workload: workload.clone(), replicas }));
+    pub(crate) fn note_scaled(&self, scaled: Scaled) {
+        self.note(|status| status.scaled = Some(scaled));
     }
 
     pub(crate) fn note_inside(&self, what: &str) {

@@ -15,35 +15,44 @@ use crate::shadow;
 use crate::target::selector_text;
 use crate::workload::WorkloadName;
 
+/// A shadow in the place of a workload's pods, whose run lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StandIn {
+    /// The shadow's pod.
+    pub pod: String,
+    /// Login name of the developer.
+    pub user: String,
+    /// What it stands in for.
+    pub workload: WorkloadName,
+    /// How many replicas that had.
+    pub replicas: Option<i32>,
+}
+
 impl Cluster {
-    /// Fails when somebody lives whose shadow takes the place of pods with these labels. Content where
-    /// pods may not be listed.
-    pub async fn check_not_scaled(&self, labels: &BTreeMap<String, String>) -> Result<(), Error> {
-        let shadows = match self.exchanging_shadows(labels).await {
-            Err(error) if error.is_forbidden() => return Ok(()),
-            Err(source) => return Err(Error::Shadows(source)),
-            Ok(shadows) => shadows,
-        };
-        let mut living = shadows.iter().filter(|pod| self.is_living(pod));
-        match living.find_map(|pod| Some((stands_for(pod)?, user(pod)))) {
-            Some((workload, user)) => Err(Error::Exchanged { workload, user }),
-            None => Ok(()),
-        }
+    /// Who lives and stands in for pods with these labels, or for any without labels.
+    pub async fn stand_ins(&self, labels: &BTreeMap<String, String>) -> Result<Vec<StandIn>, ApiError> {
+        let shadows = self.exchanging_shadows(labels).await?;
+        Ok(shadows.iter().filter(|pod| self.is_living(pod)).filter_map(StandIn::read).collect())
     }
 
     /// Who lives and stands in for a workload, but for the shadows `ours`.
-    pub(super) async fn exchanger(
-        &self,
-        workload: &WorkloadName,
-        ours: &[String],
-    ) -> Result<Option<String>, Error> {
-        let shadows = self.exchanging_shadows(&BTreeMap::new()).await;
-        let shadows = shadows.map_err(refused("reading the shadows of", workload))?;
-        let is_ours = |pod: &Pod| ours.iter().any(|shadow| shadow::has_pod(shadow, &pod.name_any()));
-        let mut others = shadows
-            .iter()
-            .filter(|pod| !is_ours(pod) && stands_for(pod).as_ref() == Some(workload) && self.is_living(pod));
-        Ok(others.next().map(user))
+    pub async fn stand_in(&self, workload: &WorkloadName, ours: &[String]) -> Result<Option<StandIn>, Error> {
+        let all =
+            self.stand_ins(&BTreeMap::new()).await.map_err(refused("reading the shadows of", workload))?;
+        Ok(all.into_iter().find(|one| one.workload == *workload && !one.is_of(ours)))
+    }
+
+    /// Fails when somebody lives whose shadow takes the place of pods with these labels. Content where
+    /// pods may not be listed.
+    pub async fn check_not_scaled(&self, labels: &BTreeMap<String, String>) -> Result<(), Error> {
+        let all = match self.stand_ins(labels).await {
+            Err(error) if error.is_forbidden() => return Ok(()),
+            all => all.map_err(Error::Shadows)?,
+        };
+        match all.into_iter().next() {
+            Some(StandIn { workload, user, .. }) => Err(Error::Exchanged { workload, user }),
+            None => Ok(()),
+        }
     }
 
     async fn exchanging_shadows(&self, labels: &BTreeMap<String, String>) -> Result<Vec<Pod>, ApiError> {
@@ -61,10 +70,20 @@ impl Cluster {
     }
 }
 
-fn stands_for(shadow: &Pod) -> Option<WorkloadName> {
-    shadow.annotations().get(marks::CONFIG).and_then(|text| Config::parse(text).workload())
-}
+impl StandIn {
+    fn read(shadow: &Pod) -> Option<StandIn> {
+        let annotation = |key| shadow.annotations().get(key);
+        let config = Config::parse(annotation(marks::CONFIG)?);
+        Some(StandIn {
+            pod: shadow.name_any(),
+            user: annotation(marks::USER).cloned().unwrap_or_default(),
+            workload: config.workload()?,
+            replicas: config.replicas,
+        })
+    }
 
-fn user(shadow: &Pod) -> String {
-    shadow.annotations().get(marks::USER).cloned().unwrap_or_default()
+    /// Is it the pod of one of these shadows?
+    pub fn is_of(&self, shadows: &[String]) -> bool {
+        shadows.iter().any(|shadow| shadow::has_pod(shadow, &self.pod))
+    }
 }
