@@ -55,11 +55,20 @@ pub enum Repair {
         object: ObjectRef,
         /// Only if this is still its heartbeat; nothing to delete it in any case.
         beat: Option<i64>,
-        /// The Service whose callers it helps: it stays when that can not be put back.
-        stands_for: Option<String>,
+        /// It stays when that can not be put back.
+        stands_for: Option<StandsFor>,
     },
     /// Let the watchers of other users see what is gone.
     Pause(Duration),
+}
+
+/// For what an object of ours is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StandsFor {
+    /// It helps the callers of this Service.
+    Service(String),
+    /// It alone knows how many pods this workload had.
+    Workload(WorkloadName),
 }
 
 impl fmt::Display for Repair {

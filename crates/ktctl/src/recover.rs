@@ -4,6 +4,7 @@ use anyhow::Context;
 use kt_cluster::leftovers::{Outcome, Recovery, Repair, plan_recover};
 use tracing::{info, warn};
 
+use crate::clean::remains;
 use crate::cli::{Global, Recover};
 use crate::failure::Usage;
 
@@ -34,7 +35,7 @@ pub(crate) async fn run(global: &Global, ask: &Recover) -> anyhow::Result<()> {
     for (repair, outcome) in cluster.repair_all(&repairs).await {
         match outcome {
             Ok(_) if matches!(repair, Repair::Pause(_)) => {}
-            Ok(Outcome::Needed) => warn!("Not done: {repair}, callers would meet nobody"),
+            Ok(Outcome::Needed) => warn!("Not done: {repair}, {}", remains::needed(&repair)),
             Ok(_) => info!("Done: {repair}"),
             Err(error) => failures.push(anyhow::Error::from(error)),
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::sweep::restore;
-use super::{Repair, SETTLE};
+use super::{Repair, SETTLE, StandsFor};
 use crate::heartbeat::{Kind, ObjectRef};
 use crate::marks::{self, Role};
 use crate::names;
@@ -87,7 +87,7 @@ fn by_record(service: &ServiceSeen, seen: &Overview) -> Result<Vec<Repair>, NoRe
         (_, Some(Some(Role::Router))) => Ok(from_mesh(service, &selected, seen)),
         (Record::Selector(_) | Record::Damaged, _) | (_, Some(_)) => {
             let deletes: Vec<Repair> =
-                delete_all(&selected, seen).into_iter().map(|delete| standing_for(name, delete)).collect();
+                standing_for(&StandsFor::Service(name.clone()), delete_all(&selected, seen));
             let settled = (!deletes.is_empty()).then_some(Repair::Pause(SETTLE));
             Ok([restore(service)].into_iter().chain(settled).chain(deletes).collect())
         }
@@ -126,7 +126,15 @@ fn by_pods(selected: &[&Ours], seen: &Overview) -> Vec<Repair> {
     });
     let mut plan: Vec<Repair> = scales.collect();
     plan.dedup();
-    plan.extend(delete_all(&helpers, seen));
+    let deletes = delete_all(&helpers, seen);
+    let scaled = plan.iter().find_map(|repair| match repair {
+        Repair::Scale { workload, .. } => Some(StandsFor::Workload(workload.clone())),
+        _ => None,
+    });
+    plan.extend(match scaled {
+        Some(scaled) => standing_for(&scaled, deletes),
+        None => deletes,
+    });
     plan
 }
 
@@ -143,13 +151,14 @@ fn delete(object: &ObjectRef) -> Repair {
     Repair::Delete { object: object.clone(), beat: None, stands_for: None }
 }
 
-fn standing_for(service: &str, repair: Repair) -> Repair {
-    match repair {
+fn standing_for(what: &StandsFor, deletes: Vec<Repair>) -> Vec<Repair> {
+    let standing = |repair| match repair {
         Repair::Delete { object, beat, .. } => {
-            Repair::Delete { object, beat, stands_for: Some(service.to_owned()) }
+            Repair::Delete { object, beat, stands_for: Some(what.clone()) }
         }
         other => other,
-    }
+    };
+    deletes.into_iter().map(standing).collect()
 }
 
 #[cfg(test)]

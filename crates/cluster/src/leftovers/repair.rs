@@ -3,9 +3,9 @@
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
 
-use super::Repair;
+use super::{Repair, StandsFor};
 use crate::Cluster;
-use crate::api::ApiError;
+use crate::api::{ApiError, Right};
 use crate::heartbeat::{self, ObjectRef};
 use crate::redirect;
 use crate::workload::{WorkloadName, wanted_replicas};
@@ -19,7 +19,7 @@ pub enum Outcome {
     Gone,
     /// The object has come to life again, or is somebody else's now; it was left alone.
     Alive,
-    /// It stands for a Service that could not be put back; it was left alone.
+    /// It stands for something that could not be put back; it was left alone.
     Needed,
 }
 
@@ -39,9 +39,24 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The right that the user lacks, if that is why.
+    pub fn missing_right(&self) -> Option<&Right> {
+        match self {
+            Error::Redirect(redirect::Error::Api { source, .. }) | Error::Api { source, .. } => {
+                match source {
+                    ApiError::Forbidden { right, .. } => Some(right),
+                    _ => None,
+                }
+            }
+            Error::Redirect(_) => None,
+        }
+    }
+}
+
 impl Cluster {
-    /// Carries a plan out in its order, and goes on after failures; but what stands for a Service
-    /// stays when that could not be put back.
+    /// Carries a plan out in its order, and goes on after failures; but what stands for a Service or a
+    /// workload stays when that could not be put back.
     ///
     /// Cancel safety: every step is one request which leaves no half-done state.
     pub async fn repair_all(&self, plan: &[Repair]) -> Vec<(Repair, Result<Outcome, Error>)> {
@@ -143,12 +158,16 @@ impl Cluster {
     }
 }
 
-/// Does the object stand for a Service that could not be put back?
+/// Does the object stand for something that could not be put back?
 fn is_needed(repair: &Repair, done: &[(Repair, Result<Outcome, Error>)]) -> bool {
     let Repair::Delete { stands_for: Some(needed), .. } = repair else { return false };
-    let failed = |(repair, outcome): &(Repair, Result<Outcome, Error>)| match repair {
-        Repair::RestoreService { service, .. } => service == needed && outcome.is_err(),
-        _ => false,
+    let failed = |(repair, outcome): &(Repair, Result<Outcome, Error>)| {
+        let is_it = match (repair, needed) {
+            (Repair::RestoreService { service, .. }, StandsFor::Service(needed)) => service == needed,
+            (Repair::Scale { workload, .. }, StandsFor::Workload(needed)) => workload == needed,
+            _ => false,
+        };
+        is_it && outcome.is_err()
     };
     done.iter().any(failed)
 }
@@ -182,7 +201,7 @@ mod tests {
         let delete = |stands_for: Option<&str>| Repair::Delete {
             object: object.clone(),
             beat: None,
-            stands_for: stands_for.map(Into::into),
+            stands_for: stands_for.map(|service| StandsFor::Service(service.into())),
         };
         let failed = restored(Err(redirect::Error::Busy("echo".into()).into()));
 
@@ -190,5 +209,20 @@ mod tests {
         assert!(!is_needed(&delete(Some("other")), &failed));
         assert!(!is_needed(&delete(None), &failed));
         assert!(!is_needed(&delete(Some("echo")), &restored(Ok(Outcome::Done))));
+    }
+
+    #[test]
+    fn the_shadow_that_knows_how_many_pods_there_were_stays_while_they_can_not_be_given_back() {
+        let workload = WorkloadName::from("echo".to_owned());
+        let delete = Repair::Delete {
+            object: ObjectRef::new(Kind::Pod, "x", ""),
+            beat: None,
+            stands_for: Some(StandsFor::Workload(workload.clone())),
+        };
+        let scaled = |outcome| vec![(Repair::Scale { workload: workload.clone(), replicas: 2 }, outcome)];
+        let failed = Error::Api { deed: "scale".into(), source: ApiError::TimedOut };
+
+        assert!(is_needed(&delete, &scaled(Err(failed))));
+        assert!(!is_needed(&delete, &scaled(Ok(Outcome::Done))));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Repair, SETTLE};
+use super::{Repair, SETTLE, StandsFor};
 use crate::Settings;
 use crate::heartbeat::{Kind, ObjectRef};
 use crate::marks::Role;
@@ -118,18 +118,23 @@ impl Sweep<'_> {
         let mut deletes: Vec<Repair> = services
             .map(|service| {
                 let stands_for = restored.iter().find(|restored| is_stuntman_of(service, restored));
-                let stands_for = stands_for.map(|restored| restored.object.name.clone());
+                let stands_for = stands_for.map(|restored| StandsFor::Service(restored.object.name.clone()));
                 self.delete(&service.object, service.heartbeat, stands_for)
             })
             .collect();
         let goes_along = |ours: &&Ours| self.seen.deployment_of(ours).is_some();
         let ours = self.dead().filter(|ours| !ours.terminating && !goes_along(ours));
-        deletes.extend(ours.map(|ours| self.delete(&ours.object, ours.heartbeat, self.stands_for(ours))));
+        deletes.extend(ours.map(|ours| self.delete(&ours.object, ours.heartbeat, self.needed_by(ours))));
         deletes.sort_by_key(|delete| match delete {
             Repair::Delete { object, .. } => Some((order(object.kind), object.name.clone())),
             _ => None,
         });
         deletes
+    }
+
+    fn needed_by(&self, ours: &Ours) -> Option<StandsFor> {
+        let workload = ours.config.workload().filter(|_| ours.config.replicas.is_some());
+        self.stands_for(ours).map(StandsFor::Service).or(workload.map(StandsFor::Workload))
     }
 
     /// A config map does not say it; the pod of its name does.
@@ -154,7 +159,7 @@ impl Sweep<'_> {
     }
 
     /// What is our own goes whatever its heartbeat; the rest only if nobody revived it.
-    fn delete(&self, object: &ObjectRef, beat: Option<i64>, stands_for: Option<String>) -> Repair {
+    fn delete(&self, object: &ObjectRef, beat: Option<i64>, stands_for: Option<StandsFor>) -> Repair {
         let beat = beat.filter(|_| !self.own.contains(&object.uid));
         Repair::Delete { object: object.clone(), beat, stands_for }
     }
