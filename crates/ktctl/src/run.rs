@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::cli::Global;
 use crate::exchange::scale::Scaled;
+use crate::leftovers::Refused;
 use crate::mesh::Joined;
 use crate::report::status;
 use crate::tasks::Tasks;
@@ -122,6 +123,8 @@ pub(crate) struct Status {
     pub(crate) env_file: Option<PathBuf>,
     /// A file on this laptop with the proxy for Java programs.
     pub(crate) jvmrc: Option<PathBuf>,
+    /// The right that was missing when somebody came after the run.
+    pub(crate) refused: Option<Refused>,
     /// A workload that may be locked, and who holds the lock then.
     pub(crate) locked: Option<(WorkloadName, String)>,
     /// The same of a Service.
