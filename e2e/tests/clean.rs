@@ -166,6 +166,45 @@ fn what_a_right_is_missing_for_stops_nothing_else() {
 }
 
 #[test]
+fn what_the_role_for_mode_scale_is_missing_for_is_named_with_its_command_and_the_rest_is_done() {
+    let (cluster, laptop) = Laptop::with_cluster("cleanscale");
+    let _local = laptop.serve(8080, LOCAL);
+    let _preview = preview(&laptop);
+    die_without_trace(&laptop);
+    cluster.age(&["dead"], 600);
+    let lock = format!("kt-lock={}", now() - 200);
+    let by = "kt-lock-owner=nobody@nowhere 1";
+    cluster.kubectl(&["annotate", "deployment/tomcat", &lock, by]).expect("lock");
+
+    let lock_stays = laptop.ktctl(&["clean"]).wait(20);
+    cluster.kubectl(&["create", "deployment", "scaled", "--image=none", "--replicas=0"]).unwrap();
+    scale_shadow(&cluster, now() - 600);
+    let pods_stay_away = laptop.ktctl(&["clean"]).wait(20);
+
+    let namespace = cluster.namespace();
+    assert_eq!(lock_stays.code, 0, "{}", lock_stays.text);
+    let unlock = format!("kubectl -n {namespace} annotate deployment/tomcat kt-lock- kt-lock-owner-");
+    assert_says(&lock_stays.text, &["it takes the right to patch deployments.apps in namespace", &unlock]);
+    assert_says(&lock_stays.text, &["binds nobody", "Deleting 1 unavailing kt pods", "Done"]);
+    assert!(cluster.object("service/dead").is_none());
+    assert_eq!(pods_stay_away.code, 1, "{}", pods_stay_away.text);
+    let scale = format!("kubectl -n {namespace} scale deployment/scaled --replicas=2");
+    assert_says(&pods_stay_away.text, &["scaled -> 2 stays: it takes the right to patch", &scale]);
+    assert_says(&pods_stay_away.text, &["scaled-kt-exchange-abcde stays, it knows how many pods there were"]);
+    assert!(cluster.object("pod/scaled-kt-exchange-abcde").is_some());
+    cluster.apply(MAY_SCALE);
+    let with_the_right = laptop.ktctl(&["clean"]).wait(20);
+    assert_eq!(with_the_right.code, 0, "{}", with_the_right.text);
+    assert_says(&with_the_right.text, &["scaled -> 2"]);
+}
+
+fn assert_says(text: &str, all: &[&str]) {
+    for part in all {
+        assert!(text.contains(part), "{part:?} is not said: {text}");
+    }
+}
+
+#[test]
 fn a_shadow_stays_as_long_as_its_service_can_not_be_put_back() {
     let (cluster, laptop) = Laptop::with_cluster("needed");
     let _local = laptop.serve(8080, LOCAL);

@@ -130,8 +130,8 @@ fn a_second_user_is_told_who_is_there_and_the_first_goes_on() {
     exchange.wait_for("will be redirected to local", 60);
 
     let refused = refused(&cluster, &second, &["tomcat", "--image", IMAGE], 1);
-    let said = format!("another user ({}) is exchanging pod 'tomcat-", first.user());
-    assert_says(&refused, &[&said, &format!("ask {} to end it", first.user())]);
+    let said = format!("is already exchanging by another user ({}@", first.user());
+    assert_says(&refused, &["pod 'tomcat-", &said, &format!("ask {} to end it", first.user())]);
     let twice = first.ktctl(&line).wait(20);
     assert_eq!(twice.code, 1, "{}", twice.text);
     assert_says(&twice, &["is exchanged by another ktctl of yours", "end that one first"]);

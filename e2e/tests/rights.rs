@@ -121,6 +121,41 @@ fn what_can_not_be_undone_when_all_rights_are_taken_away_is_named_with_its_comma
     Snapshot::wait_until_as(&in_cluster, 15, || cluster.snapshot());
 }
 
+#[test]
+fn what_a_killed_run_has_left_is_named_at_each_start_until_the_right_to_put_it_back_has_come() {
+    let cluster = Cluster::new("laterright");
+    let full = cluster.object(ROLE).expect("the role is there");
+    let laptop = Laptop::lease(&cluster);
+    let (on_laptop, in_cluster) = (laptop.snapshot(), cluster.snapshot());
+    let mut exchange = laptop.ktctl(&["exchange", "tomcat", "--expose", "8080", "--skipPortChecking"]);
+    exchange.wait_for("will be redirected to local", 30);
+    take_away(&cluster, &full, "services", "patch");
+    for process in laptop.processes("ktctl") {
+        laptop.kill9(&process);
+    }
+
+    let recover = format!(">> put the service back by: ktctl -n {} recover tomcat", cluster.namespace());
+    for then in ["the next start tries again", "for 7 more days each start tries again"] {
+        let mut start = laptop.ktctl(&["connect", "--disableTunDevice"]);
+        start.wait_for("All looks good", 20);
+        let said = start.interrupt(15).text;
+        let missing =
+            "Can not clean up after a killed exchange without the right to patch services in namespace";
+        assert!(said.contains(missing) && said.contains(then) && said.contains(&recover), "{said}");
+        assert_eq!(said.matches(&recover).count(), 1, "{said}");
+    }
+    put_back(&cluster, &full);
+    wait_until("the right is back", Duration::from_secs(5), || {
+        cluster.kubectl(&["auth", "can-i", "patch", "services", "--as=developer"]).ok()
+    });
+    let mut start = laptop.ktctl(&["connect", "--disableTunDevice"]);
+
+    start.wait_for("Cleaned up after exchange", 20);
+    assert_eq!(start.interrupt(15).code, 0);
+    laptop.snapshot().assert_as(&on_laptop);
+    Snapshot::wait_until_as(&in_cluster, 15, || cluster.snapshot());
+}
+
 /// A command, and how to see that it does its work.
 struct Line {
     args: &'static [&'static str],

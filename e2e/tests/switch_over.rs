@@ -84,6 +84,76 @@ fn a_request_under_way_at_the_end_is_answered_within_10_s_and_then_cut() {
 }
 
 #[test]
+fn an_idle_caller_of_http2_does_not_delay_the_end_and_one_who_waits_is_answered() {
+    let (cluster, laptop) = Laptop::with_cluster("endhttp2");
+    let service = cluster.service_ip("tomcat");
+    let mut local = laptop.start(&["python3", "-uc", &[FRAMES, ANSWERS_HTTP2].concat()]);
+    local.wait_for("listening", 10);
+    for (requests, within) in [("1", 0.0..6.0), ("2", 3.0..9.0)] {
+        let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
+        let asks = [FRAMES, ASKS_BY_HTTP2].concat();
+        let mut caller = cluster.start_on("node1", &["python3", "-uc", &asks, &service, requests]);
+        caller.wait_for("answer 1", 10);
+        sleep(Duration::from_secs(1)); // what else he says has arrived
+
+        let begun = Instant::now();
+        let ended = exchange.interrupt(20);
+
+        let took = begun.elapsed().as_secs_f64();
+        assert_eq!(ended.code, 0, "{}", ended.text);
+        let said = caller.wait(5).ok();
+        assert!(said.contains(&format!("answer {requests}")) && said.contains("FIN"), "{said}");
+        assert!(within.contains(&took), "{requests}: {took} s\n{}", ended.text);
+    }
+}
+
+/// Frames of HTTP/2 by hand: their type, flags and stream.
+const FRAMES: &str = r#"
+import socket, struct, sys, time
+def frame(kind, flags=0, stream=0, body=b""):
+    return struct.pack(">I", len(body))[1:] + struct.pack(">BBI", kind, flags, stream) + body
+def frames(file):
+    while len(head := file.read(9)) == 9:
+        body = file.read(int.from_bytes(head[:3], "big"))
+        yield head[3], head[4], int.from_bytes(head[5:], "big"), body
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"#;
+
+/// Answers the first request of a connection at once, and the next one after 5 s.
+const ANSWERS_HTTP2: &str = r#"
+import threading
+def serve(connection):
+    file = connection.makefile("rb")
+    if file.read(len(PREFACE)) != PREFACE: return
+    connection.sendall(frame(4))
+    for kind, flags, stream, body in frames(file):
+        if kind == 1:
+            time.sleep(5 if stream > 1 else 0)
+            connection.sendall(frame(1, 4, stream, b"\x88") + frame(0, 1, stream, b"answer"))
+listener = socket.create_server(("127.0.0.1", 8080))
+print("listening")
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],)).start()
+"#;
+
+/// Asks so many times, each time after the answer to the one before, and has the last word, which is no
+/// question.
+const ASKS_BY_HTTP2: &str = r#"
+connection = socket.create_connection((sys.argv[1], 8080))
+file, many, answers = connection.makefile("rb"), int(sys.argv[2]), 0
+ask = lambda number: connection.sendall(frame(1, 5, 2 * number + 1, b"\x82\x86\x84"))
+connection.sendall(PREFACE + frame(4))
+ask(0)
+for kind, flags, stream, body in frames(file):
+    if kind == 0 and flags & 1:
+        answers += 1
+        print("answer", answers)
+        if answers < many: ask(answers)
+    connection.sendall(frame(8, 0, 0, struct.pack(">I", 1000)))
+print("FIN")
+"#;
+
+#[test]
 fn while_the_laptops_cable_is_pulled_callers_go_to_the_originals_and_then_come_again() {
     let (cluster, laptop) = Laptop::with_cluster("away");
     cluster.apply(BOTH);

@@ -1,6 +1,11 @@
 //! `exchange --takeover`: a service comes from one laptop to another one.
 
-use e2e::{Cluster, DEMO, Kind, Laptop, Running, Snapshot, skip};
+use std::time::Duration;
+
+use e2e::{
+    Cluster, DEMO, Kind, Laptop, Running, Snapshot, assert_nothing_lost, skip, wait_until,
+    wait_until_they_hear,
+};
 
 const URL: &str = "http://tomcat:8080";
 const READY: &str = "will be redirected to local";
@@ -59,6 +64,91 @@ fn without_consent_the_service_stays_where_it_is() {
 }
 
 #[test]
+fn a_deployment_is_taken_over_and_gets_back_what_it_had_before_the_first_one() {
+    let Some((cluster, first, second)) = scaling("takescale") else { return };
+    let before = cluster.snapshot().without(&["objects"]);
+    let _locals = [first.serve(8080, "page of the first"), second.serve(8080, "page of the second")];
+    let mut loser = scale(&first, &[]);
+    cluster.wait_for_answer(URL, "page of the first", NODES);
+    let callers = ["node1", "node2"].map(|node| cluster.callers_on(node, URL));
+    wait_until_they_hear(&callers, "page of the first");
+
+    let mut winner = scale(&second, &["--takeover", "--yes"]);
+
+    let said = winner.text();
+    assert!(said.contains(&format!("Taking deployment 'tomcat' over from {}", first.user())), "{said}");
+    let ended = loser.wait(30);
+    assert_eq!(ended.code, 1, "{}", ended.text);
+    let taken = format!("deployment 'tomcat' was taken over by another user ({})", second.user());
+    assert!(ended.text.contains(&taken), "{}", ended.text);
+    assert!(!ended.text.contains("scaled back") && !ended.text.contains(" WRN not"), "{}", ended.text);
+    assert_eq!(replicas(&cluster), "0");
+    let path = "jsonpath={.items[*].metadata.annotations.kt-config}";
+    wait_until("the shadow of the first is gone", Duration::from_secs(15), || {
+        let configs = cluster.kubectl(&["get", "pods", "-l", "kt-role=shadow-exchange", "-o", path]).ok()?;
+        (configs == "app=tomcat,replicas=2").then_some(())
+    });
+    wait_until_they_hear(&callers, "page of the second");
+    assert_nothing_lost(&callers);
+    drop(callers);
+    assert_eq!(winner.interrupt(60).code, 0);
+    assert_eq!(replicas(&cluster), "2");
+    cluster.wait_for_answer(URL, DEMO, NODES);
+    let without_callers = || {
+        let callers = ["delete", "pod", "caller-node1", "caller-node2", "--ignore-not-found", "--now"];
+        cluster.kubectl(&callers).expect("delete the callers");
+        cluster.snapshot().without(&["objects"])
+    };
+    Snapshot::wait_until_as(&before, 20, without_callers);
+}
+
+#[test]
+fn who_took_a_deployment_over_and_was_killed_gives_back_what_it_had_before_the_first_one() {
+    let Some((cluster, first, second)) = scaling("takekill") else { return };
+    let mut loser = scale(&first, &[]);
+    let line = ["exchange", "tomcat", "--mode", "scale", "--expose", "8080", "--skipPortChecking"];
+    let in_a_script = second.ktctl(&[&line[..], &["--takeover"]].concat()).wait(20);
+    assert_eq!(in_a_script.code, 1, "{}", in_a_script.text);
+    assert!(in_a_script.text.contains("--takeover --yes"), "{}", in_a_script.text);
+    let selector = second.ktctl(&[&line[..2], &line[4..], &["--takeover", "--yes"]].concat()).wait(20);
+    assert_eq!(selector.code, 1, "{}", selector.text);
+    assert!(selector.text.contains("--mode scale --takeover"), "{}", selector.text);
+    let _killed = scale(&second, &["--takeover", "--yes"]);
+
+    for process in second.processes("ktctl") {
+        second.kill9(&process);
+    }
+
+    assert_eq!(loser.wait(30).code, 1, "{}", loser.text());
+    assert_eq!(replicas(&cluster), "0");
+    let mut next = second.ktctl(&["connect", "--disableTunDevice"]);
+    next.wait_for("Deployment tomcat scaled back to 2", 20);
+    assert_eq!(next.interrupt(15).code, 0);
+    assert_eq!(replicas(&cluster), "2");
+    cluster.wait_for_answer(URL, DEMO, 30);
+}
+
+#[test]
+fn what_can_not_be_taken_over_is_told_with_what_works() {
+    let Some((cluster, first, second)) = scaling("takenot") else { return };
+    let mut owner = exchange(&first, &[]);
+    let before = cluster.snapshot();
+    let line = ["exchange", "tomcat", "--expose", "8080", "--skipPortChecking", "--takeover", "--yes"];
+
+    let scale = second.ktctl(&[&line[..], &["--mode", "scale"]].concat()).wait(20);
+    let ephemeral =
+        second.ktctl(&[&line[..], &["--mode", "ephemeral", "--image", "any:1"]].concat()).wait(20);
+
+    assert_eq!(scale.code, 1, "{}", scale.text);
+    assert!(scale.text.contains(&format!("by another user ({})", first.user())), "{}", scale.text);
+    assert!(scale.text.contains("`--mode selector --takeover` takes it over"), "{}", scale.text);
+    assert_eq!(ephemeral.code, 2, "{}", ephemeral.text);
+    assert!(ephemeral.text.contains("only its own user can end a container"), "{}", ephemeral.text);
+    cluster.snapshot().assert_as(&before);
+    assert_eq!(owner.interrupt(20).code, 0);
+}
+
+#[test]
 fn takeover_of_a_free_service_is_an_ordinary_exchange() {
     let (cluster, laptop) = one("free");
     let mut exchange = exchange(&laptop, &["--takeover"]);
@@ -94,6 +184,28 @@ fn exchange(laptop: &Laptop, more: &[&str]) -> Running {
     let mut exchange = laptop.ktctl(&[&line[..], more].concat());
     exchange.wait_for(READY, 40);
     exchange
+}
+
+fn scale(laptop: &Laptop, more: &[&str]) -> Running {
+    let line = ["exchange", "tomcat", "--mode", "scale", "--expose", "8080", "--skipPortChecking"];
+    let mut exchange = laptop.ktctl(&[&line[..], more].concat());
+    exchange.wait_for(READY, 60);
+    exchange
+}
+
+/// How many pods the sample's deployment is meant to have.
+fn replicas(cluster: &Cluster) -> String {
+    let replicas = ["get", "deployment", "tomcat", "-o", "jsonpath={.spec.replicas}"];
+    cluster.kubectl(&replicas).expect("read the deployment")
+}
+
+/// As [`bed`], with the right to scale and two pods of the sample.
+fn scaling(name: &str) -> Option<(Cluster, Laptop, Laptop)> {
+    let bed = bed(name)?;
+    bed.0.grant(include_str!("../../docs/rbac/exchange-scale.yaml"));
+    bed.0.kubectl(&["scale", "deployment", "tomcat", "--replicas=2"]).expect("scale");
+    bed.0.wait_ready("tomcat");
+    Some(bed)
 }
 
 fn one(name: &str) -> (Cluster, Laptop) {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use kube::core::Status;
+use serde::{Deserialize, Serialize};
 
 /// What an operation of the API ended with.
 ///
@@ -46,8 +47,8 @@ pub enum ApiError {
     Other(String),
 }
 
-/// A right in the words of a role.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A right in the words of a role. It can be written into a journal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Right {
     /// What is done, e.g. `list`.
     pub verb: String,

@@ -68,6 +68,12 @@ impl Cluster {
         Ok(all.iter().map(ResourceExt::name_any).collect())
     }
 
+    /// Is the namespace certainly gone? Who may not look at it does not know.
+    pub async fn is_gone(&self) -> bool {
+        let read = Api::<Namespace>::all(self.client()).get_metadata_opt(self.namespace()).await;
+        matches!(read, Ok(None))
+    }
+
     /// Name of the context in use.
     pub fn context(&self) -> &str {
         &self.shared.made.chosen.context

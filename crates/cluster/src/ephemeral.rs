@@ -21,8 +21,8 @@ use kube::{Api, ResourceExt};
 
 pub use self::failure::Error;
 pub use self::running::Ended;
-pub use self::standing::Standing;
 pub(crate) use self::standing::exchanger;
+pub use self::standing::{Exchanger, Standing};
 
 use self::failure::{reading, refused};
 use crate::Cluster;
@@ -113,6 +113,9 @@ impl Cluster {
         let pods: Api<Pod> = self.objects();
         // Another try may have added one since the pod was seen.
         let read = pods.get(&pod.name).await.map_err(|error| reading(&pod.name)(error.into()))?;
+        if let Some(running) = Running::read(read.clone()) {
+            running.check(&wanted.user, &wanted.host, self.time())?;
+        }
         let (added, patch) = plan::patch(&read, wanted);
         let patched = pods.patch_ephemeral_containers(&pod.name, how, &Patch::Strategic(patch)).await;
         patched.map(|_| added).map_err(|error| refused(&pod.name, error.into()))

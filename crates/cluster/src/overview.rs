@@ -247,7 +247,7 @@ impl Overview {
 }
 
 fn inside(pod: &Pod) -> Option<Inside> {
-    let user = ephemeral::exchanger(pod)?.to_owned();
+    let user = ephemeral::exchanger(pod)?.user;
     Some(Inside { labels: pod.labels().clone(), user })
 }
 

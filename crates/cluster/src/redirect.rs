@@ -106,6 +106,19 @@ impl Cluster {
         self.standing(&read).await.map(drop)
     }
 
+    /// Puts a Service back that a dead run has left redirected; tells whether it was. Fails as
+    /// [`Cluster::check_redirectable`] does.
+    pub async fn put_back_leftover(&self, service: &str) -> Result<bool, Error> {
+        let read = self.service(service).await?;
+        match self.standing(&read).await? {
+            Standing::Free => Ok(false),
+            Standing::Leftover => {
+                self.restore_service(service, &selector_of(&read)).await?;
+                Ok(true)
+            }
+        }
+    }
+
     /// Redirects a Service to the pods with the labels `ours`; the stuntman is made before.
     ///
     /// Cancel safety: dropped half-way, the stuntman may stay behind, and the Service may be

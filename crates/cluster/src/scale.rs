@@ -6,22 +6,20 @@
 mod choose;
 mod interferer;
 mod locked;
+mod standing;
 mod wait;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, ResourceExt};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 pub use self::interferer::Interferer;
+pub use self::locked::Counted;
+pub use self::standing::StandIn;
 
 use crate::Cluster;
 use crate::api::{ApiError, Right};
-use crate::heartbeat;
-use crate::marks::{self, Config, Role};
-use crate::shadow;
 use crate::target::{self, GitOps, Target};
 use crate::workload::{WorkloadKind, WorkloadName, wanted_replicas};
 
@@ -44,6 +42,9 @@ pub enum Error {
         /// Why not.
         source: ApiError,
     },
+    /// The shadows can not be read.
+    #[error("reading shadows")]
+    Shadows(#[source] ApiError),
     /// There is nothing to scale down, and so nothing to remember.
     #[error("{0} has no replicas already, cannot apply exchange")]
     Empty(WorkloadName),
@@ -135,7 +136,7 @@ impl Cluster {
             Some(0) => {}
             Some(now) => return Ok(Back::Changed(now)),
         }
-        if let Some(user) = self.exchanger(workload, ours).await? {
+        if let Some(StandIn { user, .. }) = self.stand_in(workload, ours).await? {
             return Ok(Back::Taken(user));
         }
         match self.set_replicas(workload, replicas).await {
@@ -152,24 +153,6 @@ impl Cluster {
         Ok(read.as_ref().map(wanted_replicas))
     }
 
-    /// Who lives and stands in for a workload, but for the shadows `ours`.
-    async fn exchanger(&self, workload: &WorkloadName, ours: &[String]) -> Result<Option<String>, Error> {
-        let pods: Api<Pod> = self.objects();
-        let label = format!("{}={}", marks::ROLE, Role::Exchange.label());
-        let listed = pods.list(&ListParams::default().labels(&label)).await;
-        let listed = listed.map_err(|source| refused("reading the shadows of", workload)(source.into()))?;
-        let stale = i64::try_from(self.settings().stale.as_secs()).unwrap_or(i64::MAX);
-        let is_ours = |pod: &&Pod| ours.iter().any(|shadow| shadow::has_pod(shadow, &pod.name_any()));
-        let others = listed.items.iter().filter(|pod| !is_ours(pod));
-        let mut living = others.filter(|pod| {
-            pod.metadata.deletion_timestamp.is_none()
-                && stands_for(pod, workload)
-                && heartbeat::read(pod.annotations()).is_none_or(|beat| self.time() - beat <= stale)
-        });
-        let user = |pod: &Pod| pod.annotations().get(marks::USER).cloned().unwrap_or_default();
-        Ok(living.next().map(user))
-    }
-
     /// By the sub-resource; by the workload itself where only that may be changed.
     pub(crate) async fn set_replicas(&self, workload: &WorkloadName, replicas: i32) -> Result<(), ApiError> {
         let (workloads, name) = (self.workloads(workload.kind), &workload.name);
@@ -181,11 +164,6 @@ impl Cluster {
         }
         workloads.patch(name, &plain, &patch).await.map(drop).map_err(ApiError::from)
     }
-}
-
-fn stands_for(shadow: &Pod, workload: &WorkloadName) -> bool {
-    let config = shadow.annotations().get(marks::CONFIG).map(|text| Config::parse(text));
-    config.and_then(|config| config.workload()).as_ref() == Some(workload)
 }
 
 fn refused(deed: &'static str, workload: &WorkloadName) -> impl FnOnce(ApiError) -> Error {

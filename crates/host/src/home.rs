@@ -105,6 +105,14 @@ impl Home {
         Ok(())
     }
 
+    /// Replaces what a dead run wrote, for whoever comes next.
+    ///
+    /// # Errors
+    /// The home is not writable, or the status is nothing that JSON can say.
+    pub fn rewrite_run<T: serde::Serialize>(&self, run: &Run, status: &T) -> Result<(), Error> {
+        run_file::rewrite(self, run, status)
+    }
+
     /// Makes a folder inside.
     fn ensure(&self, sub: &str) -> Result<(), Error> {
         let made = self.make_folder(&self.folder)? || self.runs().iter().any(|run| run.made_home);

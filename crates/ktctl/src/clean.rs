@@ -1,6 +1,7 @@
 //! `ktctl clean`: what dead runs have left, in the cluster and on this laptop.
 
 mod local;
+pub(crate) mod remains;
 mod sections;
 
 use std::collections::BTreeSet;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use kt_cluster::Cluster;
 use kt_cluster::heartbeat::Kind;
-use kt_cluster::leftovers::{Outcome, Repair, plan_sweep};
+use kt_cluster::leftovers::{Error, Outcome, Repair, plan_sweep};
 use kt_cluster::marks;
 use kt_cluster::overview::{Ours, Overview};
 use kt_host::Helper;
@@ -188,21 +189,22 @@ async fn carry_out(cluster: &Cluster, plan: &[Repair], seen: &Overview) -> bool 
     for (section, repairs) in sections::split(plan, seen) {
         info!("{}", section.doing(repairs.len()));
         for (repair, outcome) in done.iter().filter(|(repair, _)| repairs.contains(&repair)) {
-            let item = sections::item(repair);
-            match outcome {
-                Ok(Outcome::Done | Outcome::Gone) => info!(" * {item}"),
-                Ok(Outcome::Alive) => info!(" * {item} has come to life again and stays"),
-                Ok(Outcome::Needed) => warn!(" * {item} stays, callers would meet nobody"),
-                Err(error) => warn!(" * {item} stays: {}", text(error)),
-            }
+            say_outcome(cluster, &sections::item(repair), repair, outcome);
         }
     }
-    done.iter().all(|(_, outcome)| !matches!(outcome, Err(_) | Ok(Outcome::Needed)))
+    done.iter().all(|(repair, outcome)| !remains::counts(repair, outcome))
 }
 
-fn text(error: &(dyn std::error::Error + 'static)) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", text(cause)),
-        None => error.to_string(),
+fn say_outcome(cluster: &Cluster, item: &str, repair: &Repair, outcome: &Result<Outcome, Error>) {
+    match outcome {
+        Ok(Outcome::Done | Outcome::Gone) => info!(" * {item}"),
+        Ok(Outcome::Alive) => info!(" * {item} has come to life again and stays"),
+        Ok(Outcome::Needed) => warn!(" * {item} stays, {}", remains::needed(repair)),
+        Err(error) => {
+            warn!(" * {item} stays: {}", remains::why(repair, error));
+            if let Some(command) = remains::command(repair, cluster.namespace()) {
+                warn!(">> {} by: {command}", remains::deed(error));
+            }
+        }
     }
 }

@@ -95,7 +95,7 @@ pub(crate) fn say_remaining(status: &Status) {
     if let Some((service, _)) = redirected {
         warn!(">> put the service back by: ktctl -n {namespace} recover {service}");
     }
-    if let Some(Scaled { workload, replicas }) = scaled {
+    if let Some(Scaled { workload, replicas, .. }) = scaled {
         warn!(
             ">> give the {kind} its pods back by: kubectl -n {namespace} scale {kind}/{} --replicas={replicas}",
             workload.name,

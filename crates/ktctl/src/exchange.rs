@@ -30,7 +30,7 @@ use crate::inbound::{self, Inbound};
 use crate::run::{Journal, Journals, Run, Status};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, env_file, heartbeat, leftovers, losses, report};
+use crate::{cleanup, env_file, heartbeat, inside, leftovers, losses, report};
 
 /// What was made and has to be undone.
 #[derive(Default)]
@@ -70,9 +70,9 @@ pub(crate) fn check(ask: &Exchange) -> Result<(&str, &Ports), Usage> {
             "'{target}' is a target for --mode ephemeral only, please name a service"
         )));
     }
-    if ask.takeover && ask.mode != "selector" {
+    if ask.takeover && ask.mode == "ephemeral" {
         return Err(Usage(
-            "--takeover is for mode selector, `ktctl recover` ends the exchange of somebody else".into(),
+            "--takeover is for modes selector and scale: only its own user can end a container inside of a pod, ask him (`ktctl birdseye` tells who)".into(),
         ));
     }
     if ask.yes && !ask.takeover {
@@ -132,6 +132,8 @@ async fn start(
     made.lock = Some(cluster.lock(&service, &owner, &|wait| info!("{wait}")).await?);
     info!("Service {service} locked");
     takeover::check(&cluster, &service, from.as_deref()).await?;
+    cluster.check_not_scaled(&target.selector).await?;
+    inside::check(&cluster, format!("service '{service}'"), &target.selector, "exchange").await?;
 
     let keeper = Keeper::new(&cluster, global, &journal, wanted(global, ports, &target, &exposed)?, &service);
     made.shadow = Some(keeper.clone());

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use kt_cluster::api::ApiError;
 use kt_cluster::redirect::Occupied;
 use kt_cluster::target::Unfit;
-use kt_cluster::{access, ephemeral, mesh, preview, redirect, shadow, target, tunnel};
+use kt_cluster::{access, ephemeral, mesh, preview, redirect, scale, shadow, target, tunnel};
 use kt_wire::hello::HelloError;
 use kt_wire::{Reason, Refused};
 
@@ -76,6 +76,9 @@ fn advice(error: &anyhow::Error) -> Option<String> {
     }
     if let Some(redirect) = redirect(error).and_then(of_redirect) {
         return Some(redirect);
+    }
+    if let Some(scale) = find::<scale::Error>(error).and_then(of_scale) {
+        return Some(scale);
     }
     if let Some(unfit) = find::<Unfit>(error) {
         return Some(of_kind(unfit));
@@ -177,6 +180,15 @@ fn of_ephemeral(error: &ephemeral::Error) -> Option<String> {
         Error::NoPod { .. } | Error::NotRunning(_) => "`kubectl get pods` lists them".into(),
         _ => return None,
     })
+}
+
+fn of_scale(error: &scale::Error) -> Option<String> {
+    match error {
+        scale::Error::Exchanged { user, .. } => Some(format!(
+            "ask {user} to end it, or take it over with --mode scale --takeover; if that run is dead, `ktctl recover` of its service ends it"
+        )),
+        _ => None,
+    }
 }
 
 fn of_preview(error: &preview::Error) -> Option<String> {

@@ -3,6 +3,7 @@
 mod datagrams;
 pub(crate) mod deliver;
 mod drain;
+mod http2;
 mod proxy_protocol;
 
 use std::net::IpAddr;

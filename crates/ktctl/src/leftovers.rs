@@ -1,25 +1,30 @@
 //! What dead runs have left: on this laptop, and in the cluster.
 
+mod refused;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context;
-use kt_cluster::api::ApiError;
+use futures_util::future::join_all;
 use kt_cluster::leftovers::{Outcome, Repair, SETTLE, plan_sweep};
 use kt_cluster::overview::Overview;
-use kt_cluster::redirect::Owner;
+use kt_cluster::redirect::{Owner, Restored};
 use kt_cluster::{Access, Cluster};
 use kt_host::Helper;
 use kt_host::home::{Home, Run as Left, host_name, user_name};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use self::refused::{Next, missing_right};
 use crate::cleanup;
 use crate::connect::jvmrc;
 use crate::env_file;
 use crate::exchange::scale;
 use crate::mesh::{dead, router};
 use crate::run::{Meshed, Status};
+
+pub(crate) use self::refused::Refused;
 
 /// How long the leftovers of one run may take; its cluster may be gone for good.
 const WITHIN: Duration = Duration::from_secs(8);
@@ -43,22 +48,58 @@ pub(crate) fn say_recovered(helper: &Helper) {
 pub(crate) async fn of_this_laptop() {
     let Ok(home) = Home::of_user() else { return };
     home.remove_dead_pid_files();
-    for (run, status) in dead_runs() {
-        match timeout(WITHIN, undo(&status)).await {
-            Ok(Ok(())) => {
-                info!("Cleaned up after {} {}, which was killed", run.component, run.process.pid);
+    let looks = dead_runs().into_iter().map(async |(run, status)| {
+        let next = look(&status).await;
+        (run, status, next)
+    });
+    for (run, status, next) in join_all(looks).await {
+        match next {
+            Next::CleanUp => clean_up(&home, &run, status).await,
+            Next::Keep(days) => {
+                say_refused(&run, &status, &format!("for {days} more days each start tries again"));
+            }
+            Next::Wait => debug!(run.component, "the cluster of a killed run does not answer"),
+            Next::GiveUp => {
+                say_refused(&run, &status, "it is not tried any more");
                 forget(&home, &run);
             }
-            // The rights, or the namespace, are gone: no later start will fare better.
-            Ok(Err(error)) if is_forbidden(&error) => {
-                warn!("Can not clean up after a killed {}, and will not try again: {error:#}", run.component);
-                cleanup::say_remaining(&status);
-                forget(&home, &run);
-            }
-            Ok(Err(error)) => warn!("Can not clean up after a killed {}: {error:#}", run.component),
-            Err(_) => warn!("Can not clean up after a killed {}: its cluster does not answer", run.component),
+            Next::Forget => forget(&home, &run),
         }
     }
+}
+
+async fn look(status: &Status) -> Next {
+    match &status.refused {
+        Some(refused) => refused.next(connect(status)).await,
+        None => Next::CleanUp,
+    }
+}
+
+async fn clean_up(home: &Home, run: &Left, mut status: Status) {
+    let component = &run.component;
+    let error = match timeout(WITHIN, undo(&status)).await {
+        Ok(Ok(())) => {
+            info!("Cleaned up after {component} {}, which was killed", run.process.pid);
+            return forget(home, run);
+        }
+        Ok(Err(error)) => error,
+        Err(_) => return warn!("Can not clean up after a killed {component}: its cluster does not answer"),
+    };
+    let Some(right) = missing_right(&error) else {
+        return warn!("Can not clean up after a killed {component}: {error:#}");
+    };
+    status.refused = Some(Refused::new(right, status.refused.as_ref()));
+    say_refused(run, &status, "the next start tries again");
+    if let Err(error) = home.rewrite_run(run, &status) {
+        debug!(%error, "its journal stays as it is");
+    }
+}
+
+fn say_refused(run: &Left, status: &Status, then: &str) {
+    let Some(refused) = &status.refused else { return };
+    let (component, right) = (&run.component, refused.right());
+    warn!("Can not clean up after a killed {component} without the right to {right}, {then}");
+    cleanup::say_remaining(status);
 }
 
 /// Runs of this user that were killed on this laptop, and what they have left in their clusters.
@@ -74,8 +115,14 @@ pub(crate) fn forget(home: &Home, run: &Left) {
     }
 }
 
-fn is_forbidden(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref::<ApiError>()).any(ApiError::is_forbidden)
+async fn connect(status: &Status) -> anyhow::Result<Cluster> {
+    let access = Access {
+        kubeconfig: status.kubeconfig.clone(),
+        context: Some(status.context.clone()),
+        namespace: Some(status.namespace.clone()),
+        embedded: None,
+    };
+    Ok(Cluster::connect(&access).await?)
 }
 
 async fn undo(status: &Status) -> anyhow::Result<()> {
@@ -84,15 +131,10 @@ async fn undo(status: &Status) -> anyhow::Result<()> {
     if status.is_empty() {
         return Ok(());
     }
-    let access = Access {
-        kubeconfig: status.kubeconfig.clone(),
-        context: Some(status.context.clone()),
-        namespace: Some(status.namespace.clone()),
-        embedded: None,
-    };
-    let cluster = Cluster::connect(&access).await?;
-    if let Some((service, ours)) = &status.redirected {
-        cluster.restore_service(service, ours).await?;
+    let cluster = connect(status).await?;
+    if let Some((service, ours)) = &status.redirected
+        && cluster.restore_service(service, ours).await? == Restored::Done
+    {
         sleep(SETTLE).await;
     }
     scale::put_back(&cluster, status.scaled.as_ref(), status.locked.as_ref(), &status.shadows).await?;

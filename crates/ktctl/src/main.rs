@@ -12,6 +12,7 @@ mod exchange;
 mod failure;
 mod heartbeat;
 mod inbound;
+mod inside;
 mod leftovers;
 mod losses;
 mod mesh;

@@ -36,7 +36,7 @@ use crate::mesh::router::Joining;
 use crate::run::{Journal, Journals, Run, Status};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, env_file, heartbeat, leftovers, losses, report};
+use crate::{cleanup, env_file, heartbeat, inside, leftovers, losses, report};
 
 /// What a command line means.
 pub(crate) struct Asked<'a> {
@@ -148,6 +148,7 @@ async fn start(
     made.lock = Some(cluster.lock(&service, &owner, &|wait| info!("{wait}")).await?);
     info!("Service {service} locked");
     cluster.check_meshable(&service).await?;
+    inside::check(&cluster, format!("service '{service}'"), &target.selector, "mesh").await?;
     let version = names::mesh_shadow(&service, &asked.mark.value);
     cluster.free_version(&service, &version, &asked.mark.value, asked.mark.is_random).await?;
 

@@ -5,6 +5,7 @@ use kt_cluster::leftovers::{Outcome, Recovery, Repair, plan_recover};
 use kt_host::shutdown::Triggers;
 use tracing::{info, warn};
 
+use crate::clean::remains;
 use crate::cli::{Global, Recover};
 use crate::failure::{Advised, Usage};
 
@@ -47,7 +48,7 @@ async fn put_back(global: &Global, service: &str) -> anyhow::Result<()> {
     for (repair, outcome) in cluster.repair_all(&repairs).await {
         match outcome {
             Ok(_) if matches!(repair, Repair::Pause(_)) => {}
-            Ok(Outcome::Needed) => warn!("Not done: {repair}, callers would meet nobody"),
+            Ok(Outcome::Needed) => warn!("Not done: {repair}, {}", remains::needed(&repair)),
             Ok(_) => info!("Done: {repair}"),
             Err(error) => failures.push(anyhow::Error::from(error)),
         }

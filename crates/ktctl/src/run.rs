@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::cli::Global;
 use crate::exchange::scale::Scaled;
+use crate::leftovers::Refused;
 use crate::mesh::Joined;
 use crate::report::status;
 use crate::tasks::Tasks;
@@ -116,10 +117,14 @@ pub(crate) struct Status {
     pub(crate) joined: Option<Joined>,
     /// A workload that was scaled to nothing.
     pub(crate) scaled: Option<Scaled>,
+    /// What is exchanged inside of its pods; their containers end by themselves.
+    pub(crate) inside: Option<String>,
     /// A file on this laptop with the environment of the target.
     pub(crate) env_file: Option<PathBuf>,
     /// A file on this laptop with the proxy for Java programs.
     pub(crate) jvmrc: Option<PathBuf>,
+    /// The right that was missing when somebody came after the run.
+    pub(crate) refused: Option<Refused>,
     /// A workload that may be locked, and who holds the lock then.
     pub(crate) locked: Option<(WorkloadName, String)>,
     /// The same of a Service.
@@ -217,8 +222,12 @@ impl Journal {
         self.note(|status| status.joined = Some(Joined { shadow, labels }));
     }
 
-    pub(crate) fn note_scaled(&self, workload: &WorkloadName, replicas: i32) {
-        self.note(|status| status.scaled = Some(Scaled { workload: workload.clone(), replicas }));
+    pub(crate) fn note_scaled(&self, scaled: Scaled) {
+        self.note(|status| status.scaled = Some(scaled));
+    }
+
+    pub(crate) fn note_inside(&self, what: &str) {
+        self.note(|status| status.inside = Some(what.into()));
     }
 
     pub(crate) fn note_env_file(&self, path: &Path) {

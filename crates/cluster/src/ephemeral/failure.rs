@@ -32,12 +32,16 @@ pub enum Error {
         sidecar: String,
     },
     /// Somebody else is there already.
-    #[error("another user ({user}) is exchanging pod '{pod}', cannot apply exchange")]
+    #[error("{what} is already exchanging by another user ({by}), cannot apply {deed}")]
     Taken {
-        /// The pod.
-        pod: String,
+        /// The pod, or whatever has it, in words.
+        what: String,
         /// Who.
         user: String,
+        /// Who, where and since when, in words.
+        by: String,
+        /// What was to be done.
+        deed: &'static str,
     },
     /// The namespace allows no such container.
     #[error("a container with the right NET_ADMIN is not allowed in pod '{pod}': {message}")]

@@ -1,5 +1,6 @@
 //! The pods that are meant: those that run, and each that begins to.
 
+use std::collections::BTreeMap;
 use std::future::ready;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use tokio::time::sleep;
 
 use super::failure::{Error, reading};
-use super::{Pods, Running};
+use super::{Exchanger, Pods, Running};
 use crate::Cluster;
 use crate::target::selector_text;
 
@@ -49,6 +50,21 @@ impl Cluster {
                 })
             });
         watched.chain(self.poll_running(pods))
+    }
+
+    /// Who exchanges pods with these labels in this mode; nobody where pods may not be listed.
+    pub async fn exchangers_inside(
+        &self,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Vec<Exchanger>, Error> {
+        if labels.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self.list_running(&Pods::Selected(labels.clone())).await {
+            Ok(pods) => Ok(pods.iter().filter_map(Running::exchanger).collect()),
+            Err(Error::Reading { source, .. }) if source.is_forbidden() => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     fn poll_running(&self, pods: &Pods) -> impl Stream<Item = Running> + Send + use<> {

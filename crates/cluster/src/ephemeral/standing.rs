@@ -18,7 +18,33 @@ pub enum Standing {
     /// A container of the same user and machine; whether its run lives it knows by itself.
     Ours(Added),
     /// Somebody else.
-    Taken(String),
+    Taken(Exchanger),
+}
+
+/// Who leads the callers of a pod away, as far as the container tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchanger {
+    /// Login name.
+    pub user: String,
+    /// His machine.
+    pub host: Option<String>,
+    /// Since when (unix seconds).
+    pub since: Option<i64>,
+}
+
+impl Exchanger {
+    /// In words, at this time.
+    pub fn told(&self, now: i64) -> String {
+        let host = self.host.iter().map(|host| format!("@{host}"));
+        let since = self.since.iter().map(|since| format!(" for {} s", now.saturating_sub(*since).max(0)));
+        let user = [self.user.clone()].into_iter();
+        user.chain(host).chain([", in mode ephemeral".to_owned()]).chain(since).collect()
+    }
+
+    /// As an error of whoever came later.
+    pub fn refuse(&self, what: String, now: i64, deed: &'static str) -> Error {
+        Error::Taken { what, user: self.user.clone(), by: self.told(now), deed }
+    }
 }
 
 impl Running {
@@ -33,12 +59,12 @@ impl Running {
                 container: container.name.clone(),
                 port,
             }),
-            None => Standing::Taken(variable(container, USER).unwrap_or(UNKNOWN).to_owned()),
+            None => Standing::Taken(of_container(&self.pod, container)),
         }
     }
 
-    /// Fails when the pod can not be exchanged by this user.
-    pub fn check(&self, user: &str, host: &str) -> Result<(), Error> {
+    /// Fails when the pod can not be exchanged by this user, now.
+    pub fn check(&self, user: &str, host: &str, now: i64) -> Result<(), Error> {
         if self.pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
             return Err(Error::NodeNetwork(self.name.clone()));
         }
@@ -46,20 +72,36 @@ impl Running {
             return Err(Error::Sidecar { pod: self.name.clone(), sidecar });
         }
         match self.standing(user, host) {
-            Standing::Taken(user) => Err(Error::Taken { pod: self.name.clone(), user }),
+            Standing::Taken(by) => Err(by.refuse(format!("pod '{}'", self.name), now, "exchange")),
             Standing::Free | Standing::Ours(_) => Ok(()),
         }
     }
 
     /// Who exchanges this pod in this mode, if anybody does.
-    pub fn exchanger(&self) -> Option<&str> {
+    pub fn exchanger(&self) -> Option<Exchanger> {
         exchanger(&self.pod)
+    }
+
+    /// Who does so by another container than `ours`: of two who come at the same time both find it free.
+    pub fn rival(&self, ours: &Added) -> Option<Exchanger> {
+        let is_other = |container: &&EphemeralContainer| {
+            let state = state(&self.pod, &container.name);
+            container.name != ours.container && state.is_none_or(|state| state.running.is_some())
+        };
+        all_of_kt(&self.pod).find(is_other).map(|other| of_container(&self.pod, other))
     }
 }
 
 /// Who exchanges a pod in this mode, if anybody does.
-pub(crate) fn exchanger(pod: &Pod) -> Option<&str> {
-    running(pod).map(|container| variable(container, USER).unwrap_or(UNKNOWN))
+pub(crate) fn exchanger(pod: &Pod) -> Option<Exchanger> {
+    running(pod).map(|container| of_container(pod, container))
+}
+
+fn of_container(pod: &Pod, container: &EphemeralContainer) -> Exchanger {
+    let running = state(pod, &container.name).and_then(|state| state.running);
+    let since = running.and_then(|running| running.started_at).map(|since| since.0.as_second());
+    let host = variable(container, HOST).map(ToOwned::to_owned);
+    Exchanger { user: variable(container, USER).unwrap_or(UNKNOWN).to_owned(), host, since }
 }
 
 /// The proxy of a service mesh.
@@ -69,11 +111,15 @@ fn sidecar(pod: &Pod) -> Option<String> {
 
 /// A container of some `ktctl` that runs.
 fn running(pod: &Pod) -> Option<&EphemeralContainer> {
-    let mut all = pod.spec.as_ref()?.ephemeral_containers.iter().flatten();
-    all.find(|container| {
-        container.name.starts_with(CONTAINER)
-            && state(pod, &container.name).is_some_and(|state| state.running.is_some())
-    })
+    let runs = |container: &&EphemeralContainer| {
+        state(pod, &container.name).is_some_and(|state| state.running.is_some())
+    };
+    all_of_kt(pod).find(runs)
+}
+
+fn all_of_kt(pod: &Pod) -> impl Iterator<Item = &EphemeralContainer> {
+    let all = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+    all.filter(|container| container.name.starts_with(CONTAINER))
 }
 
 /// What a container of ours is doing; nothing before the node has said it.
@@ -98,6 +144,8 @@ mod tests {
 
     use super::*;
 
+    const BEGUN: i64 = 3600;
+
     fn pod(state: Value, host_network: bool) -> Running {
         let pod = json!({
             "metadata": {"name": "echo-1", "uid": "u"},
@@ -116,7 +164,7 @@ mod tests {
 
     #[test]
     fn another_user_is_named_and_the_same_one_finds_his_container() {
-        let pod = pod(json!({"running": {}}), false);
+        let pod = pod(json!({"running": {"startedAt": "1970-01-01T01:00:00Z"}}), false);
 
         let ours = Added {
             pod: "echo-1".into(),
@@ -125,13 +173,31 @@ mod tests {
             port: 20_001,
         };
         assert_eq!(pod.standing("ann", "desk"), Standing::Ours(ours));
-        assert_eq!(pod.standing("ann", "other"), Standing::Taken("ann".into()));
-        assert_eq!(pod.standing("bob", "desk"), Standing::Taken("ann".into()));
+        let ann = Exchanger { user: "ann".into(), host: Some("desk".into()), since: Some(BEGUN) };
+        assert_eq!(pod.standing("ann", "other"), Standing::Taken(ann.clone()));
+        assert_eq!(pod.standing("bob", "desk"), Standing::Taken(ann.clone()));
         assert_eq!(
-            pod.check("bob", "desk").unwrap_err().to_string(),
-            "another user (ann) is exchanging pod 'echo-1', cannot apply exchange"
+            pod.check("bob", "desk", BEGUN + 12).unwrap_err().to_string(),
+            "pod 'echo-1' is already exchanging by another user (ann@desk, in mode ephemeral for 12 s), cannot apply exchange"
         );
-        assert_eq!(pod.exchanger(), Some("ann"));
+        assert_eq!(pod.exchanger(), Some(ann));
+    }
+
+    #[test]
+    fn of_two_who_came_at_the_same_time_the_other_one_is_the_rival() {
+        let added = |container: &str| Added {
+            pod: "echo-1".into(),
+            uid: "u".into(),
+            container: container.into(),
+            port: 20_002,
+        };
+        let not_reported = pod(json!(null), false);
+        let ended = pod(json!({"terminated": {"exitCode": 0}}), false);
+        let user = |rival: Option<Exchanger>| rival.map(|rival| rival.user);
+
+        assert_eq!(user(not_reported.rival(&added("kt-exchange"))), Some("ann".into()));
+        assert_eq!(user(not_reported.rival(&added("kt-exchange-abcde"))), None);
+        assert_eq!(user(ended.rival(&added("kt-exchange"))), None);
     }
 
     #[test]
@@ -147,7 +213,7 @@ mod tests {
         let mut meshed = pod(json!({"terminated": {"exitCode": 0}}), false);
         meshed.pod.spec.as_mut().unwrap().containers[0].name = "istio-proxy".into();
 
-        let refused = meshed.check("ann", "desk").unwrap_err().to_string();
+        let refused = meshed.check("ann", "desk", 0).unwrap_err().to_string();
 
         assert_eq!(
             refused,
@@ -157,7 +223,9 @@ mod tests {
 
     #[test]
     fn a_pod_in_the_network_of_its_node_is_refused() {
-        let refused = pod(json!({"terminated": {"exitCode": 0}}), true).check("ann", "desk").unwrap_err();
+        let pod = pod(json!({"terminated": {"exitCode": 0}}), true);
+
+        let refused = pod.check("ann", "desk", 0).unwrap_err();
 
         assert!(refused.to_string().contains("uses the network of its node"), "{refused}");
     }

@@ -5,7 +5,7 @@ use kube::{Api, ResourceExt};
 
 use super::{Repair, StandsFor};
 use crate::Cluster;
-use crate::api::ApiError;
+use crate::api::{ApiError, Right};
 use crate::heartbeat::{self, ObjectRef};
 use crate::redirect;
 use crate::workload::{WorkloadName, wanted_replicas};
@@ -37,6 +37,21 @@ pub enum Error {
         /// Why not.
         source: ApiError,
     },
+}
+
+impl Error {
+    /// The right that the user lacks, if that is why.
+    pub fn missing_right(&self) -> Option<&Right> {
+        match self {
+            Error::Redirect(redirect::Error::Api { source, .. }) | Error::Api { source, .. } => {
+                match source {
+                    ApiError::Forbidden { right, .. } => Some(right),
+                    _ => None,
+                }
+            }
+            Error::Redirect(_) => None,
+        }
+    }
 }
 
 impl Cluster {

@@ -2,7 +2,7 @@
 //! the laptop it must take away, for whoever comes after it if it dies.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
@@ -68,16 +68,26 @@ impl RunFile {
     /// # Errors
     /// The home is not writable, or the status is nothing that JSON can say.
     pub fn update<T: Serialize>(&mut self, status: &T) -> Result<(), Error> {
-        let said = |error: serde_json::Error| failed("putting into words", &self.path)(error.into());
-        self.content.status = serde_json::to_value(status).map_err(said)?;
         self.home.ensure("run")?;
         self.content.made_home = self.home.made.load(Relaxed);
-        let text = serde_json::to_vec_pretty(&self.content).map_err(said)?;
-        let next = self.path.with_extension("json.new");
-        self.home.write_in("run", &next, &text)?;
-        let on_disk = fs::File::open(&next).and_then(|file| file.sync_all());
-        on_disk.and_then(|()| fs::rename(&next, &self.path)).map_err(failed("writing", &self.path))
+        write(&self.home, &self.path, &mut self.content, status)
     }
+}
+
+fn write<T: Serialize>(home: &Home, path: &Path, content: &mut Content, status: &T) -> Result<(), Error> {
+    let said = |error: serde_json::Error| failed("putting into words", path)(error.into());
+    content.status = serde_json::to_value(status).map_err(said)?;
+    let text = serde_json::to_vec_pretty(content).map_err(said)?;
+    let next = path.with_extension("json.new");
+    home.write_in("run", &next, &text)?;
+    let on_disk = fs::File::open(&next).and_then(|file| file.sync_all());
+    on_disk.and_then(|()| fs::rename(&next, path)).map_err(failed("writing", path))
+}
+
+pub(super) fn rewrite<T: Serialize>(home: &Home, run: &Run, status: &T) -> Result<(), Error> {
+    let Run { process, made_home, .. } = run.clone();
+    let mut content = Content { version: VERSION, process, made_home, status: Value::Null };
+    write(home, &run.path, &mut content, status)
 }
 
 impl Drop for RunFile {

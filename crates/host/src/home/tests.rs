@@ -97,6 +97,10 @@ fn a_dead_run_tells_its_heirs_what_it_left() {
     assert_eq!(dead[0].status, json!({"namespace": "dev", "objects": ["pod/kt-connect-shadow-abcde"]}));
     assert_eq!(live[0].status, json!({"target": "tomcat"}));
 
+    home.rewrite_run(&dead[0], &json!({"namespace": "other"})).unwrap();
+    let rewritten = home.runs().into_iter().find(|run| run.component == "connect").unwrap();
+    assert_eq!(rewritten.status, json!({"namespace": "other"}));
+    assert_eq!(rewritten.process, dead[0].process);
     home.remove_run(&dead[0]).unwrap();
     drop(mine);
     assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);

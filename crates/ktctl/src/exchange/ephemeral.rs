@@ -21,13 +21,15 @@ use super::check;
 use crate::cli::{Exchange, Global};
 use crate::failure::{Advised, Usage};
 use crate::inbound::{self, Inbound};
-use crate::run::{Journals, Run};
+use crate::run::{Journal, Journals, Run};
 use crate::tasks::Tasks;
 use crate::{cleanup, env_file, leftovers, report};
 
 /// What was made and has to be undone. The containers end by themselves when nobody needs them.
 #[derive(Default)]
 struct Made {
+    /// Tells other commands of this laptop that this one lives.
+    journal: Option<Journal>,
     keeper: Option<Keeper>,
     /// It goes when this goes.
     env_file: Option<PrivateFile>,
@@ -58,6 +60,7 @@ async fn start(
     let (name, ports) = check(ask)?;
     let cluster = crate::access(global).await?;
     let journal = journals.open(global, &cluster)?;
+    made.journal = Some(journal.clone());
     leftovers::of_this_laptop().await;
     info!("Using ephemeral mode");
     if global.image_pull_secret.is_some() {
@@ -78,6 +81,7 @@ async fn start(
     let env_file = ask.env_file.as_deref();
     made.env_file = env_file::write(&cluster, env_file, &chosen.labels, &chosen.exposed, &journal).await?;
 
+    journal.note_inside(&chosen.title);
     let within = Duration::from_secs(global.port_forward_timeout.max(1));
     let keeper = Keeper::new(&cluster, wanted, Inbound::new(deliveries, tasks), within, tasks);
     made.keeper = Some(keeper.clone());
@@ -112,18 +116,24 @@ async fn check_pods(
     present: &[Running],
     wanted: &ephemeral::Wanted,
 ) -> anyhow::Result<()> {
+    if let Some(service) = &chosen.service {
+        cluster.check_redirectable(service).await?;
+        cluster.check_not_scaled(&chosen.labels).await?;
+    }
     if present.is_empty() {
         let text = format!("no pod of {} runs, so there are no callers to bring here", chosen.title);
         return Err(Advised::new(text, "start one, or use --mode selector, which needs none").into());
     }
-    if let Some(service) = &chosen.service {
-        cluster.check_redirectable(service).await?;
-    }
     for pod in present {
-        pod.check(&wanted.user, &wanted.host)?;
+        pod.check(&wanted.user, &wanted.host, cluster.time())?;
     }
     for pod in present {
         cluster.try_to_add(pod, wanted).await?;
+    }
+    if let Some(service) = &chosen.service
+        && cluster.put_back_leftover(service).await?
+    {
+        info!("A dead run had left service {service} redirected, it is put back");
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use kt_cluster::Cluster;
 use kt_cluster::leftovers::SETTLE;
 use kt_cluster::marks::{Config, Role};
 use kt_cluster::redirect::Owner;
-use kt_cluster::scale::Workload;
+use kt_cluster::scale::{Back, Counted, Workload};
 use kt_cluster::shadow::ShadowWanted;
 use kt_cluster::target::{Expose, Exposed, NoSuchPort, TargetName, Way, shadow_ports};
 use kt_cluster::workload::{WorkloadKind, WorkloadName};
@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use self::stand_in::StandIn;
-use super::check;
+use super::{check, takeover};
 use crate::cli::{Exchange, Global, Ports};
 use crate::failure::{Advised, Usage};
 use crate::inbound::deliver::Delivery;
@@ -29,7 +29,7 @@ use crate::inbound::{self, Inbound};
 use crate::run::{Journal, Journals, Run};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, env_file, heartbeat, leftovers, losses, report};
+use crate::{cleanup, env_file, heartbeat, inside, leftovers, losses, report};
 
 /// How long the original pods may take to leave before we say that we are ready.
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(15);
@@ -81,13 +81,17 @@ async fn start(
     if !ask.skip_port_checking {
         inbound::check_ports(&deliveries).await?;
     }
-    if let Some(target) = &workload.target {
-        cluster.check_redirectable(&target.service).await?;
-    }
+    let from = takeover::ask_workload(&cluster, &workload, ask).await?;
+    let title =
+        workload.target.as_ref().map_or(workload.name.to_string(), |it| format!("service '{}'", it.service));
+    inside::check(&cluster, title, &workload.labels, "exchange").await?;
     let env_file = ask.env_file.as_deref();
     made.env_file = env_file::write(&cluster, env_file, &workload.labels, &exposed, &journal).await?;
-    let replicas = lock(&cluster, &workload, &journal).await?;
-    warn_of(&cluster, &workload, replicas).await;
+    let Counted { replicas, taken } = lock(&cluster, &workload, &journal, from.as_deref()).await?;
+    match &taken {
+        Some(there) => info!("Taking {} over from {}", workload.name, there.user),
+        None => warn_of(&cluster, &workload, replicas).await,
+    }
 
     let wanted = wanted(global, ports, &workload, replicas, &exposed)?;
     let keeper = Keeper::new(&cluster, global, &journal, wanted, &workload.name.name);
@@ -100,13 +104,20 @@ async fn start(
     let (kept, successor) = (keeper.clone(), stand_in.clone());
     tasks.start("tunnel", async move { kept.serve(opened.link, opened.keeper, &successor).await });
     inbound.serve(&link, opened.incoming).await?;
+    let pods = taken.iter().map(|there| there.pod.clone()).collect();
+    journal.note_scaled(Scaled { workload: workload.name.clone(), replicas, taken: pods });
     stand_in.join(&shadow).await?;
 
-    scale_to_nothing(&cluster, &workload.name, replicas, &journal).await?;
+    scale_to_nothing(&cluster, &workload.name).await?;
     stand_in.is_alone();
+    if let Some(there) = &taken {
+        stand_in.succeed(there).await?;
+    }
     unlock(&cluster, &journal).await?;
     tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, Vec::new()));
     made.guards.start("guard", stand_in.guard());
+    let guards = made.guards.clone();
+    tasks.start("exchange", async move { Err::<(), _>(guards.why_failed().await) });
     sleep(SETTLE).await; // each node learns by itself which pods are left
     if let Some(target) = &workload.target {
         inbound.wait_for_callers(&link, &target.service, target.called_port(&exposed)).await;
@@ -155,13 +166,18 @@ fn resolve(workload: &Workload, pairs: &[Expose]) -> Result<Vec<Exposed>, NoSuch
     Ok(pairs.iter().map(plain).collect())
 }
 
-/// Tells how many replicas the Deployment has while we hold its lock.
-async fn lock(cluster: &Cluster, workload: &Workload, journal: &Journal) -> anyhow::Result<i32> {
+/// Tells how many replicas the Deployment is meant to have, while we hold its lock.
+async fn lock(
+    cluster: &Cluster,
+    workload: &Workload,
+    journal: &Journal,
+    from: Option<&str>,
+) -> anyhow::Result<Counted> {
     let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
     journal.note_lock(&workload.name, &owner.to_string());
-    let replicas = cluster.lock_workload(&workload.name, &owner).await?;
+    let counted = cluster.lock_workload(&workload.name, &owner, from).await?;
     info!("{} locked", titled(&workload.name));
-    Ok(replicas)
+    Ok(counted)
 }
 
 /// Content when there is no lock, or not any more.
@@ -187,13 +203,7 @@ async fn warn_of(cluster: &Cluster, workload: &Workload, replicas: i32) {
 }
 
 /// Returns once the original pods are on their way out.
-async fn scale_to_nothing(
-    cluster: &Cluster,
-    workload: &WorkloadName,
-    replicas: i32,
-    journal: &Journal,
-) -> anyhow::Result<()> {
-    journal.note_scaled(workload, replicas);
+async fn scale_to_nothing(cluster: &Cluster, workload: &WorkloadName) -> anyhow::Result<()> {
     cluster.scale_to_nothing(workload).await?;
     info!("{} scaled to 0", titled(workload));
     match timeout(LEAVE, cluster.wait_until_settled(workload, &|_, _| {})).await {
@@ -238,31 +248,42 @@ pub(crate) struct Scaled {
     pub(crate) workload: WorkloadName,
     /// How many it had.
     pub(crate) replicas: i32,
+    /// Pods of the shadows from which it was taken over: they give nothing back.
+    #[serde(default)]
+    pub(crate) taken: Vec<String>,
 }
 
-/// Undoes what stands in a journal, whether its run lives or not; the shadows come later.
+/// Undoes what stands in a journal, whether its run lives or not; the shadows come later. Tells what
+/// became of the workload.
 pub(crate) async fn put_back(
     cluster: &Cluster,
     scaled: Option<&Scaled>,
     locked: Option<&(WorkloadName, String)>,
     shadows: &[String],
-) -> anyhow::Result<()> {
-    use kt_cluster::scale::Back;
-    if let Some(Scaled { workload, replicas }) = scaled {
-        match cluster.scale_back(workload, *replicas, shadows).await? {
-            Back::Done => info!("{} scaled back to {replicas}", titled(workload)),
-            Back::Changed(now) if now == *replicas => {}
-            Back::Changed(now) => {
-                warn!("{workload} was scaled to {now} by somebody, and stays so");
-            }
-            Back::Taken(user) => info!("{workload} is exchanged by {user} now"),
-            Back::Gone => info!("{workload} does not exist any more"),
-        }
+) -> anyhow::Result<Option<Back>> {
+    let mut back = None;
+    if let Some(Scaled { workload, replicas, taken }) = scaled {
+        let ours = [shadows, taken].concat();
+        let became = cluster.scale_back(workload, *replicas, &ours).await?;
+        say_back(workload, *replicas, &became);
+        back = Some(became);
     }
     if let Some((workload, owner)) = locked {
         cluster.unlock_workload(workload, owner).await?;
     }
-    Ok(())
+    Ok(back)
+}
+
+fn say_back(workload: &WorkloadName, replicas: i32, back: &Back) {
+    match back {
+        Back::Done => info!("{} scaled back to {replicas}", titled(workload)),
+        Back::Changed(now) if *now == replicas => {}
+        Back::Changed(now) => {
+            warn!("{workload} was scaled to {now} by somebody, and stays so");
+        }
+        Back::Taken(user) => info!("{workload} is exchanged by {user} now"),
+        Back::Gone => info!("{workload} does not exist any more"),
+    }
 }
 
 /// As a line begins.

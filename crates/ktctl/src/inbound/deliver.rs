@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::inbound::drain::Drain;
+use crate::inbound::http2::{Requests, Watched};
 use crate::inbound::{datagrams, proxy_protocol};
 
 /// A program that does not listen is looked for this often.
@@ -153,15 +154,16 @@ async fn deliver(caller: Incoming, peer: SocketAddr, delivery: Delivery, refused
 
 /// Relays until both directions have ended, or a drain ends the flow.
 async fn carry(mut stream: Stream, mut program: TcpStream, drain: &Drain) {
-    let moved = Moved::default();
+    let (moved, requests) = (Moved::default(), Requests::default());
+    let caller = Watched { caller: &mut stream, requests: &requests };
     tokio::select! {
-        ended = relay_counted(&mut stream, &mut program, &moved) => {
+        ended = relay_counted(caller, &mut program, &moved) => {
             if let Some(error) = ended.error {
                 stream.reset(&error.into());
             }
             return;
         }
-        () = drain.ends(&moved) => {}
+        () = drain.ends(&moved, &requests) => {}
     }
     if stream.shutdown().await.is_ok() {
         // The caller sees a plain end and answers with his own.

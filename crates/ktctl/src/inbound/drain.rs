@@ -9,6 +9,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tracing::warn;
 
+use super::http2::Requests;
+
 /// A flow on which nothing moved for so long since an answer is between two requests.
 const IDLE: Duration = Duration::from_millis(300);
 /// When time runs out, that is taken for such a gap: busy callers leave no longer one.
@@ -91,15 +93,17 @@ impl Drain {
     }
 
     /// Returns once a flow is to end: when a drain is wanted, and the flow is between two requests or
-    /// time is up. An answer is waited for, and who is slow to take it.
-    pub(super) async fn ends(&self, moved: &Moved) {
+    /// time is up. An answer is waited for, and who is slow to take it; `requests` knows better than
+    /// who had the last word whether there is one to come.
+    pub(super) async fn ends(&self, moved: &Moved, requests: &Requests) {
         let until = self.is_wanted().await;
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut watched = Watched { bytes: moved.bytes(), since: Instant::now() };
         loop {
             let now = ticks.tick().await;
-            if watched.ends(moved.bytes(), moved.is_under_way(), now, until) {
+            let is_under_way = requests.are_under_way().unwrap_or_else(|| moved.is_under_way());
+            if watched.ends(moved.bytes(), is_under_way, now, until) {
                 return;
             }
         }
@@ -179,7 +183,7 @@ mod tests {
     async fn a_question_that_is_carried_is_under_way_until_time_is_up() {
         let (mut caller, near) = duplex(64);
         let (far, _program) = duplex(64);
-        let (drain, moved) = (Drain::new(), Moved::default());
+        let (drain, moved, requests) = (Drain::new(), Moved::default(), Requests::default());
         caller.write_all(b"question").await.expect("ask");
         let begun = Instant::now();
 
@@ -187,7 +191,7 @@ mod tests {
             let _flow = drain.begin_flow();
             tokio::select! {
                 _ = relay_counted(near, far, &moved) => {}
-                () = drain.ends(&moved) => {}
+                () = drain.ends(&moved, &requests) => {}
             }
         };
         tokio::join!(flow, drain.drain(Duration::from_millis(1500)));

@@ -104,7 +104,7 @@ impl Keeper {
                 continue;
             }
             self.lock().kept.insert(pod.uid.clone(), Kept::default());
-            match pod.check(&self.wanted.user, &self.wanted.host) {
+            match pod.check(&self.wanted.user, &self.wanted.host, self.cluster.time()) {
                 Ok(()) => {
                     info!("Pod {} is new", pod.name);
                     drop(self.start(pod, false));

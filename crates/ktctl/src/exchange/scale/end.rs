@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kt_cluster::Cluster;
+use kt_cluster::scale::Back;
 use kt_cluster::workload::WorkloadName;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -17,12 +18,16 @@ pub(super) async fn undo(run: &mut Run, made: Made, wait_secs: u64) -> bool {
     let Some((cluster, journal)) = made.cluster else { return true };
     made.guards.stop().await;
     let status = journal.status();
-    let back = put_back(&cluster, status.scaled.as_ref(), status.locked.as_ref(), &status.shadows);
+    let mut became = None;
+    let back = async {
+        became = put_back(&cluster, status.scaled.as_ref(), status.locked.as_ref(), &status.shadows).await?;
+        Ok(())
+    };
     if !cleanup::in_cluster(run, &journal, back).await {
         run.tasks.stop().await;
         return false;
     }
-    if let Some(scaled) = &status.scaled {
+    if let Some(scaled) = status.scaled.as_ref().filter(|_| !matches!(became, Some(Back::Taken(_)))) {
         wait_for_pods(run, &cluster, &scaled.workload, Duration::from_secs(wait_secs)).await;
     }
     if let Some(joined) = &status.joined {

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kt_cluster::Cluster;
-use kt_cluster::scale::Workload;
+use kt_cluster::scale::{self as before, Workload};
 use kt_cluster::shadow::Shadow;
 use kt_cluster::workload::WorkloadName;
 use kt_wire::{IncomingQueue, Link};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::Labels;
@@ -17,8 +17,17 @@ use crate::inbound::Inbound;
 use crate::run::Journal;
 use crate::shadow::Successor;
 
-/// How often it is looked whether somebody scales the Deployment.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether somebody scales the Deployment, or takes it over.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long whoever had the Deployment before may take to notice and to leave; his laptop may sleep.
+const LEAVE_WITHIN: Duration = Duration::from_secs(10);
+/// How often it is looked whether he has.
+const LEFT_EVERY: Duration = Duration::from_millis(300);
+
+/// Somebody else stands in.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} was taken over by another user ({1})")]
+struct TakenOver(WorkloadName, String);
 
 /// What makes a shadow stand in.
 #[derive(Clone)]
@@ -60,11 +69,48 @@ impl StandIn {
         self.alone.store(true, Ordering::Relaxed);
     }
 
-    /// Says when somebody scales the Deployment, for ever.
+    /// Returns once whoever had the Deployment before takes no callers any more.
+    pub(super) async fn succeed(&self, before: &before::StandIn) -> anyhow::Result<()> {
+        let left = async {
+            while self.others().await?.iter().any(|other| other.pod == before.pod) {
+                sleep(LEFT_EVERY).await;
+            }
+            anyhow::Ok(())
+        };
+        if let Ok(left) = timeout(LEAVE_WITHIN, left).await {
+            return left;
+        }
+        debug!(pod = before.pod, "it does not leave by itself");
+        let labels = self.labels.keys().map(|key| (key.clone(), None)).collect();
+        Ok(self.cluster.label_pod(&before.pod, &labels).await?)
+    }
+
+    /// Who else takes callers of the Deployment's pods.
+    async fn others(&self) -> anyhow::Result<Vec<before::StandIn>> {
+        let ours = self.journal.status().shadows;
+        let mut all = self.cluster.stand_ins(&self.labels).await?;
+        all.retain(|one| one.workload == self.workload && !one.is_of(&ours));
+        Ok(all)
+    }
+
+    /// Fails when somebody has taken the Deployment over.
+    async fn check_ours(&self) -> anyhow::Result<()> {
+        match self.others().await?.into_iter().next() {
+            Some(other) => Err(TakenOver(self.workload.clone(), other.user).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Says when somebody scales the Deployment; an error when somebody takes it over.
     pub(super) async fn guard(self) -> anyhow::Result<()> {
         let mut told = Some(0);
         loop {
             sleep(LOOK_EVERY).await;
+            match self.check_ours().await {
+                Err(error) if error.is::<TakenOver>() => return Err(error),
+                Err(error) => debug!(%error, "the shadows can not be read"),
+                Ok(()) => {}
+            }
             match self.cluster.replicas(&self.workload).await {
                 Ok(now) if now != told => {
                     self.say(now);
@@ -97,7 +143,7 @@ impl Successor for StandIn {
             "somebody else has scaled {} back, nothing is exchanged any more",
             self.workload
         );
-        Ok(())
+        self.check_ours().await
     }
 
     async fn has_come(&self, shadow: Shadow, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kt_cluster::ephemeral::{Added, Ended, Error, Running, Standing};
+use kt_cluster::ephemeral::{Added, Ended, Error, Pods, Running, Standing};
 use kt_cluster::shadow::Failure;
 use kt_wire::{Reason, Refused};
 use tokio::time::timeout;
@@ -34,7 +34,9 @@ impl Keeper {
         });
         let inbound = self.inbound.at(pod.address);
         let begun = async {
-            inbound.serve(&link, incoming).await.map_err(|error| of_listening(error, pod))?;
+            if let Err(error) = inbound.serve(&link, incoming).await {
+                return self.of_listening(error, pod, &added).await;
+            }
             info!("Callers of pod {} come here", pod.name);
             told.take().map(|told| told.send(Ok(())));
             uplink::report(link.clone()).await;
@@ -43,7 +45,7 @@ impl Keeper {
         let ended = tokio::select! {
             end = keeper.serve() => self.why_ended(&added).await.unwrap_or_else(|| Err(end.into())),
             ended = self.cluster.wait_until_ended(&added) => self.of_end(pod, ended),
-            error = begun => error,
+            error = begun => Err(error),
         };
         link.end(&Reason::Cancelled.into());
         ended
@@ -105,6 +107,18 @@ impl Keeper {
         let Ended::Container(code, words) = ended else { return Ok(()) };
         self.note(pod, |kept| kept.added = None);
         anyhow::bail!("its container has ended with code {code} {words}")
+    }
+
+    /// Why the program in the pod does not take the callers: of two who come at the same time one does.
+    async fn of_listening(&self, error: anyhow::Error, pod: &Running, ours: &Added) -> anyhow::Error {
+        let is_own = matches!(error.downcast_ref(), Some(Refused { reason: Reason::InUse, .. }));
+        let read = self.cluster.running_pods(&Pods::Named(pod.name.clone())).await.unwrap_or_default();
+        match read.first().filter(|_| !is_own).and_then(|pod| pod.rival(ours)) {
+            Some(rival) => {
+                rival.refuse(format!("pod '{}'", pod.name), self.cluster.time(), "exchange").into()
+            }
+            None => of_listening(error, pod),
+        }
     }
 
     fn of_image(&self, error: anyhow::Error) -> anyhow::Error {
