@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use crate::Cluster;
 use crate::api::ApiError;
 use crate::heartbeat::{self, Kind, ObjectRef};
-use crate::redirect::{self, Occupied, Redirected};
+use crate::redirect::{self, Occupied, Redirected, Stuntman};
 use crate::{marks, names};
 
 /// How long what is on its way out is waited for, and how often it is looked at.
@@ -239,17 +239,18 @@ impl Cluster {
         Ok(there.is_some_and(|there| self.lives(&there)))
     }
 
-    /// Leads the Service to the router, unless it does already.
+    /// Leads the Service to the router, unless it does already. `stuntman` was made before.
     ///
     /// Cancel safety: as [`Cluster::redirect`].
     pub async fn lead_to_router(
         &self,
         service: &str,
         mark: &BTreeMap<String, String>,
+        stuntman: &Stuntman,
     ) -> Result<Redirected, Error> {
         match self.redirected_to(service, mark).await? {
             Some(redirected) => Ok(redirected),
-            None => Ok(self.redirect(service, mark).await?),
+            None => Ok(self.redirect_with(service, mark, stuntman).await?),
         }
     }
 

@@ -11,6 +11,8 @@ mod older;
 mod rehearsal;
 pub(crate) mod router;
 
+use std::collections::BTreeMap;
+
 pub(crate) use manual::Joined;
 
 use kt_cluster::heartbeat::{Kind, ObjectRef};
@@ -155,9 +157,14 @@ async fn start(
         Keeper::new(&cluster, global, &journal, wanted(global, &asked, &target, &exposed)?, &service);
     made.shadow = Some(keeper.clone());
     let image = ask.router_image.as_deref().filter(|image| !image.is_empty());
-    let (made_router, opened) =
-        tokio::join!(router::ensure(&cluster, global, image, &target, None), keeper.open());
-    let present = made_router?;
+    // The router's labels are not known yet; whoever undoes this reads them off its pod.
+    journal.note_mesh(&service, &version, &BTreeMap::new());
+    let (stuntman, made_router, opened) = tokio::join!(
+        cluster.make_stuntman(&service),
+        router::ensure(&cluster, global, image, &target, None),
+        keeper.open()
+    );
+    let (stuntman, present) = (stuntman?, made_router?);
     journal.note_mesh(&service, &version, &present.mark);
     let (shadow, opened) = opened?;
     let ours = shadow.mark();
@@ -170,8 +177,13 @@ async fn start(
         user: user_name(),
         ours: ours.clone(),
     };
-    let route =
-        Route { name: version.clone(), user: user_name(), rules: asked.rules, since: since(&cluster) };
+    let route = Route {
+        name: version.clone(),
+        user: user_name(),
+        rules: asked.rules,
+        since: since(&cluster),
+        shadow: shadow.address.as_deref().and_then(|address| address.parse().ok()),
+    };
     let mark = ask.rules.is_empty().then(|| asked.mark.text());
     let joining = Joining { route, mark };
     let kept = keeper.clone().standing_in_for(&ours);
@@ -185,10 +197,12 @@ async fn start(
     tasks.start("tunnel", async move { kept.serve(opened.link, opened.keeper, &successor).await });
     inbound.serve(&link, opened.incoming).await?;
 
+    // Nodes learn of one change at once, and of the next ones a second later: callers wait for this
+    // one. The router reaches the shadow by its address until the version's Service is known, too.
+    let redirected = cluster.lead_to_router(&service, &present.mark, &stuntman).await?;
     journal.note_preview(&version, &ours);
     cluster.make_version(&wanted).await?;
     info!("Service {version} created");
-    let redirected = cluster.lead_to_router(&service, &present.mark).await?;
     let rehearsal = Rehearsal {
         uplink: &link,
         caller: shadow.address.as_deref(),
@@ -298,7 +312,7 @@ async fn leave(cluster: &Cluster, status: &Status, lock: Option<Lock>) -> anyhow
                 cluster.lock(&meshed.service, &owner, &|wait| info!("{wait}")).await?
             }
         };
-        let left = router::leave(cluster, &meshed.service, &meshed.route, &meshed.mark).await;
+        let left = router::leave(cluster, &meshed.service, &meshed.route, &meshed.mark, true).await;
         cluster.unlock(&lock).await?;
         left?;
         return Ok(());

@@ -1,7 +1,7 @@
 //! Whether requests with the mark come here yet.
 //!
 //! The API server knows of the switch before the nodes do. So the shadow calls the Service until the
-//! router has seen its call, and the router calls the version's Service.
+//! router has seen its call, and the router calls the version and the original.
 
 use anyhow::Context;
 use kt_cluster::Cluster;
