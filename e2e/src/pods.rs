@@ -39,8 +39,14 @@ impl Cluster {
     /// # Panics
     /// When it does not run there.
     pub fn kill_in(&self, pod: &str, program: &str) {
-        self.in_network_of(pod, &format!("pids=$(ip netns pids \"${{netns##*/}}\") && \
-            kill -9 $(ps -o pid=,comm= -p \"$(echo $pids | tr ' ' ,)\" | awk '$2 == \"{program}\" {{print $1}}')"));
+        self.in_network_of(
+            pod,
+            &format!(
+                "pids=$(ip netns pids \"${{netns##*/}}\") && \
+            kill -9 $(ps -o pid=,comm=,args= -p \"$(echo $pids | tr ' ' ,)\" | \
+            awk '$2 == \"{program}\" || $3 ~ \"/{program}$\" {{print $1}}')"
+            ),
+        );
     }
 
     /// The rules of a pod's own packet filter, as `nft` prints them.

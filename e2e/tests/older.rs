@@ -53,6 +53,32 @@ fn an_older_client_joins_our_router_and_the_last_puts_the_service_back() {
 }
 
 #[test]
+fn the_version_of_an_older_client_outlives_the_routers_container() {
+    let (cluster, laptop) = Laptop::with_cluster("oldkept");
+    let old = Older::new(&cluster, &laptop);
+    let before = cluster.snapshot();
+    let _local = laptop.serve(8080, LOCAL);
+    let mut mesh = mesh(&laptop, &["--expose", "8080", "--versionMark", "mine"]);
+    old.make_version();
+    old.join();
+    get_these(&cluster, &[("VERSION: old", OLD), ("VERSION: mine", LOCAL)]);
+
+    cluster.kill_in("tomcat-kt-router", "router");
+
+    wait_until("the container is started anew", Duration::from_secs(30), || {
+        let restarts =
+            "jsonpath={.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}";
+        (cluster.kubectl(&["get", ROUTER, "-o", restarts]).ok()? == "1 true").then_some(())
+    });
+    get_these(&cluster, &[("VERSION: old", OLD), ("VERSION: mine", LOCAL), ("VERSION: x", DEMO)]);
+    assert!(!old.leave());
+    old.remove_version();
+    get_these(&cluster, &[("VERSION: old", DEMO), ("VERSION: mine", LOCAL)]);
+    assert_eq!(mesh.interrupt(20).code, 0);
+    Snapshot::wait_until_as(&before, 30, || cluster.snapshot());
+}
+
+#[test]
 fn a_living_mesh_says_so_when_an_older_client_puts_the_service_back() {
     let (cluster, laptop) = Laptop::with_cluster("oldlast");
     let old = Older::new(&cluster, &laptop);

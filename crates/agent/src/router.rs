@@ -3,7 +3,8 @@
 //! It listens on the target ports of the Service. What is HTTP goes, request by request, to the
 //! shadow of the first route that wants it, else to the original; what is not HTTP goes to the
 //! original as it is. Rules come over the links of laptops, from a file that holds the pod's
-//! annotation, and from the commands of older clients; they change while connections go on.
+//! annotation, and from the commands of older clients, which it keeps in a file of its own; they
+//! change while connections go on.
 
 mod caller;
 mod command;
@@ -11,6 +12,7 @@ mod failure;
 mod headers;
 mod http;
 mod http2;
+mod kept;
 mod ports;
 mod raw;
 mod rehearsal;
@@ -32,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kt_wire::link::Links;
-use kt_wire::rules::RuleSet;
+use kt_wire::rules::{Route, RuleSet};
 use kt_wire::{Incoming, Link, Open, Reason, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, watch};
@@ -55,6 +57,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 struct Router {
     links: Arc<Links>,
     resolver: Resolver,
+    /// The file for what older clients have told.
+    kept: Option<PathBuf>,
     /// What is in use. Whoever needs it takes it anew for each request.
     table: RefCell<Rc<Table>>,
     /// Told after each change of the table.
@@ -73,6 +77,7 @@ struct Router {
 struct Options {
     port: u16,
     rules: Option<PathBuf>,
+    kept: Option<PathBuf>,
 }
 
 /// Serves until the pod is told to stop.
@@ -81,7 +86,7 @@ async fn run(options: Options) -> io::Result<()> {
     let commands = command::listen(options.port)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let router = Router::new(Resolver::from_system());
+    let router = Router::new(Resolver::from_system(), options.kept);
     let serving = async {
         spawn_local(links::serve(listener, router.clone()));
         spawn_local(command::serve(commands, router.clone()));
@@ -101,18 +106,24 @@ async fn run(options: Options) -> io::Result<()> {
 }
 
 impl Router {
-    fn new(resolver: Resolver) -> Rc<Router> {
+    /// Knows at once what stands in the file `kept`, and keeps there what older clients tell.
+    fn new(resolver: Resolver, kept: Option<PathBuf>) -> Rc<Router> {
         let name = concat!("router ", env!("CARGO_PKG_VERSION"));
-        Rc::new(Router {
+        let router = Router {
             links: Links::new(name, Settings::default()),
             resolver,
+            kept,
             table: RefCell::default(),
             changed: watch::Sender::default(),
             ending: watch::Sender::default(),
             callers: Rc::default(),
             arrived: broadcast::Sender::new(rehearsal::REMEMBERED),
             buffers: Rc::default(),
-        })
+        };
+        if let Some(path) = &router.kept {
+            kept::restore(path, &router);
+        }
+        Rc::new(router)
     }
 
     /// What is in use at the moment.
@@ -127,6 +138,11 @@ impl Router {
             self.put(table.with_set(set, &self.resolver));
         }
         self.table().generation()
+    }
+
+    /// Adds the route of an older client.
+    fn add(&self, route: Route) {
+        self.put(self.table().with_route(route, &self.resolver));
     }
 
     fn put(&self, table: Table) {

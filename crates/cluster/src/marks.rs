@@ -15,6 +15,8 @@ pub const KT: &str = "kt";
 pub const ROLE: &str = "kt-role";
 /// Label: 20 random letters which a redirected Service selects on.
 pub const TARGET: &str = "kt-target";
+/// In the selector of a version's Service that leads nowhere yet: a label which no pod has.
+pub const CLOSED: &str = "kt-closed";
 
 /// Annotation: unix seconds in cluster time, refreshed while the owner lives.
 pub const HEARTBEAT: &str = "kt-last-heart-beat";
@@ -43,6 +45,13 @@ pub const ROUTES: &str = "kt-routes";
 pub const JOINED: &str = "kt-joined";
 /// Annotation: version of the client which made the object.
 pub const CLIENT_VERSION: &str = "kt-client-version";
+
+/// The labels by which a Service selects a new helper pod in this role and nothing else.
+pub fn new_selector(role: Role) -> BTreeMap<String, String> {
+    [(ROLE, role.label().to_owned()), (TARGET, crate::names::target_mark())]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
+}
 
 /// What a helper pod is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

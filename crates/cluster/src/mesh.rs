@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use crate::Cluster;
 use crate::api::ApiError;
 use crate::heartbeat::{self, Kind, ObjectRef};
-use crate::redirect::{self, Occupied, Redirected};
+use crate::redirect::{self, Occupied, Redirected, Stuntman};
 use crate::{marks, names};
 
 /// How long what is on its way out is waited for, and how often it is looked at.
@@ -219,17 +219,28 @@ impl Cluster {
         self.delete_shadow(&name).await.map_err(|source| refused("deleting pod", &name, source))
     }
 
-    /// Makes the Service of one who joins, with the ports of the meshed one. Cancel safety: it may be
-    /// there; [`Cluster::remove_preview`] undoes it.
-    pub async fn make_version(&self, wanted: &MeshWanted) -> Result<(), Error> {
+    /// Makes the Service of one who joins, with the ports of the meshed one; closed, it leads nowhere
+    /// until [`Cluster::open_version`]. Cancel safety: it may be there; [`Cluster::remove_preview`]
+    /// undoes it.
+    pub async fn make_version(&self, wanted: &MeshWanted, is_open: bool) -> Result<(), Error> {
         let services: Api<Service> = self.objects();
         let meshed = services.get(&wanted.service).await.map_err(api("reading service", &wanted.service))?;
-        let mut planned = redirect::stand_in(&meshed, &wanted.name, Some(&wanted.ours), self.time());
+        let mut selector = wanted.ours.clone();
+        selector.extend((!is_open).then(|| (marks::CLOSED.to_owned(), marks::KT.to_owned())));
+        let mut planned = redirect::stand_in(&meshed, &wanted.name, Some(&selector), self.time());
         let told = [(marks::USER, &wanted.user), (marks::VERSION_MARK, &wanted.mark)];
         let annotations = planned.metadata.annotations.get_or_insert_default();
         annotations.extend(told.map(|(key, value)| (key.to_owned(), value.clone())));
         let made = services.create(&PostParams::default(), &planned).await;
         made.map(drop).map_err(api("creating service", &wanted.name))
+    }
+
+    /// Lets the Service of one who joins lead to the shadow.
+    pub async fn open_version(&self, wanted: &MeshWanted) -> Result<(), Error> {
+        let services: Api<Service> = self.objects();
+        let patch = json!({"spec": {"selector": {marks::CLOSED: null}}});
+        let patched = services.patch(&wanted.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        patched.map(drop).map_err(api("changing service", &wanted.name))
     }
 
     /// Does a Service of this name exist, made by a `ktctl` that lives?
@@ -239,17 +250,18 @@ impl Cluster {
         Ok(there.is_some_and(|there| self.lives(&there)))
     }
 
-    /// Leads the Service to the router, unless it does already.
+    /// Leads the Service to the router, unless it does already. `stuntman` was made before.
     ///
     /// Cancel safety: as [`Cluster::redirect`].
     pub async fn lead_to_router(
         &self,
         service: &str,
         mark: &BTreeMap<String, String>,
+        stuntman: &Stuntman,
     ) -> Result<Redirected, Error> {
         match self.redirected_to(service, mark).await? {
             Some(redirected) => Ok(redirected),
-            None => Ok(self.redirect(service, mark).await?),
+            None => Ok(self.redirect_with(service, mark, stuntman).await?),
         }
     }
 

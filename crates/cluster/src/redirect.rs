@@ -25,6 +25,7 @@ pub use self::lock::{Lock, LockWait, Owner};
 
 pub(crate) use self::lock::unlock_patch;
 pub(crate) use self::record::{mark_of, read as read_record, selector as selector_of};
+pub use self::stuntman::Stuntman;
 pub(crate) use self::stuntman::stand_in;
 
 use self::check::Standing;
@@ -128,7 +129,17 @@ impl Cluster {
         service: &str,
         ours: &BTreeMap<String, String>,
     ) -> Result<Redirected, Error> {
-        self.redirect_from(service, ours, false).await
+        self.redirect_from(service, ours, false, &Stuntman::default()).await
+    }
+
+    /// The same, with the stuntman that was made before.
+    pub(crate) async fn redirect_with(
+        &self,
+        service: &str,
+        ours: &BTreeMap<String, String>,
+        stuntman: &Stuntman,
+    ) -> Result<Redirected, Error> {
+        self.redirect_from(service, ours, false, stuntman).await
     }
 
     /// The same, even if somebody lives who exchanges the Service: his guard sees it, and ends his run.
@@ -137,7 +148,25 @@ impl Cluster {
         service: &str,
         ours: &BTreeMap<String, String>,
     ) -> Result<Redirected, Error> {
-        self.redirect_from(service, ours, true).await
+        self.redirect_from(service, ours, true, &Stuntman::default()).await
+    }
+
+    /// Makes the stuntman of a Service that is to be redirected soon: nodes learn of one change at a
+    /// time, and this one is then behind them. Makes none where the Service is meshed already.
+    ///
+    /// Cancel safety: as [`Cluster::redirect`].
+    pub async fn make_stuntman(&self, service: &str) -> Result<Stuntman, Error> {
+        for _ in 0..ROUNDS {
+            match self.free(service, false).await {
+                Ok(Some((read, original))) => {
+                    return self.ensure_stuntman(&read, original.as_ref()).await.map(Stuntman);
+                }
+                Ok(None) => {}
+                Err(Error::Occupied(Occupied::Meshed { .. })) => return Ok(Stuntman::default()),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Busy(service.to_owned()))
     }
 
     async fn redirect_from(
@@ -145,21 +174,14 @@ impl Cluster {
         service: &str,
         ours: &BTreeMap<String, String>,
         takes_over: bool,
+        made: &Stuntman,
     ) -> Result<Redirected, Error> {
         for _ in 0..ROUNDS {
-            let read = self.service(service).await?;
-            let original = match self.standing(&read).await {
-                Ok(Standing::Leftover) => {
-                    self.restore_to_record(&read).await?;
-                    continue;
-                }
-                Ok(Standing::Free) => read.spec.as_ref().and_then(|spec| spec.selector.clone()),
-                Err(Error::Occupied(Occupied::Exchanged { .. })) if takes_over => {
-                    record::read(&read).and_then(Result::ok).flatten()
-                }
-                Err(error) => return Err(error),
+            let Some((read, original)) = self.free(service, takes_over).await? else { continue };
+            let stuntman = match made.fit_for(&read, original.as_ref(), self.time()) {
+                Some(made) => Some(made),
+                None => self.ensure_stuntman(&read, original.as_ref()).await?,
             };
-            let stuntman = self.ensure_stuntman(&read, original.as_ref()).await?;
             let patch = record::redirect_patch(&read, original.as_ref(), ours);
             if self.patched("switching service", service, &patch).await? {
                 return Ok(Redirected {
@@ -172,6 +194,28 @@ impl Cluster {
             }
         }
         Err(Error::Busy(service.to_owned()))
+    }
+
+    /// The Service and what it selects of its own; nothing when it has to be looked at again, as what
+    /// a dead run left was put back.
+    async fn free(
+        &self,
+        service: &str,
+        takes_over: bool,
+    ) -> Result<Option<(Service, Option<BTreeMap<String, String>>)>, Error> {
+        let read = self.service(service).await?;
+        let original = match self.standing(&read).await {
+            Ok(Standing::Leftover) => {
+                self.restore_to_record(&read).await?;
+                return Ok(None);
+            }
+            Ok(Standing::Free) => read.spec.as_ref().and_then(|spec| spec.selector.clone()),
+            Err(Error::Occupied(Occupied::Exchanged { .. })) if takes_over => {
+                record::read(&read).and_then(Result::ok).flatten()
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Some((read, original)))
     }
 
     /// Does the Service lead to our pods, or was it only applied anew? False when somebody has put it

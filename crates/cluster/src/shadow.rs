@@ -26,7 +26,7 @@ pub use self::failure::{Error, Failure};
 pub use self::plan::{Adjustments, Arch};
 pub use self::refusal::Adjustment;
 pub(crate) use self::verdict::{Verdict, of_container};
-pub use self::wanted::{FOLLOWED, Programs, Quota, ShadowPort, ShadowWanted};
+pub use self::wanted::{FOLLOWED, KEPT, Programs, Quota, ShadowPort, ShadowWanted};
 
 use self::plan::Place;
 use crate::Cluster;

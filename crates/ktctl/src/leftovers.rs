@@ -28,7 +28,7 @@ pub(crate) use self::refused::Refused;
 
 /// How long the leftovers of one run may take; its cluster may be gone for good.
 const WITHIN: Duration = Duration::from_secs(8);
-/// How long others who change a meshed service are waited for; then it goes without.
+/// How long others who change a meshed service are waited for; then the router stays to them.
 const LOCK_WITHIN: Duration = Duration::from_secs(4);
 
 /// Says what the root helper has put back before anything else.
@@ -141,16 +141,17 @@ async fn undo(status: &Status) -> anyhow::Result<()> {
     if let Some((service, owner)) = &status.locked_service {
         cluster.unlock_held(service, owner).await?;
     }
-    if let Some(meshed) = &status.meshed {
-        leave(&cluster, meshed).await?;
-    }
+    let left = match &status.meshed {
+        Some(meshed) => leave(&cluster, meshed).await,
+        None => Ok(()),
+    };
     if let Some((service, ours)) = &status.previewed {
         cluster.remove_preview(service, ours).await?;
     }
     for name in &status.shadows {
         cluster.delete_shadow(name).await.with_context(|| format!("deleting shadow pod {name}"))?;
     }
-    Ok(())
+    left
 }
 
 /// Takes a dead run out of the router, while nobody joins it if that can be had.
@@ -159,7 +160,8 @@ async fn leave(cluster: &Cluster, meshed: &Meshed) -> anyhow::Result<()> {
     let service = &meshed.service;
     let locked = timeout(LOCK_WITHIN, cluster.lock(service, &owner, &|wait| debug!("{wait}"))).await;
     debug!(?locked, "leaving the router of service {service}");
-    let left = router::leave(cluster, service, &meshed.route, &meshed.mark).await;
+    let is_locked = matches!(locked, Ok(Ok(_)));
+    let left = router::leave(cluster, service, &meshed.route, &meshed.mark, is_locked).await;
     cluster.unlock_held(service, &owner.to_string()).await?;
     left.map(drop)
 }

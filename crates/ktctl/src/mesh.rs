@@ -11,12 +11,14 @@ mod older;
 mod rehearsal;
 pub(crate) mod router;
 
+use std::collections::BTreeMap;
+
 pub(crate) use manual::Joined;
 
 use kt_cluster::heartbeat::{Kind, ObjectRef};
-use kt_cluster::marks::Role;
+use kt_cluster::marks::{Role, new_selector};
 use kt_cluster::mesh::{MeshWanted, Router};
-use kt_cluster::redirect::{Lock, Owner, Redirected};
+use kt_cluster::redirect::{Lock, Owner, Redirected, Stuntman};
 use kt_cluster::shadow::ShadowWanted;
 use kt_cluster::target::{Exposed, Target, TargetName, Way, shadow_ports};
 use kt_cluster::{Cluster, names};
@@ -152,18 +154,11 @@ async fn start(
     let version = names::mesh_shadow(&service, &asked.mark.value);
     cluster.free_version(&service, &version, &asked.mark.value, asked.mark.is_random).await?;
 
+    let ours = new_selector(Role::Mesh);
     let keeper =
-        Keeper::new(&cluster, global, &journal, wanted(global, &asked, &target, &exposed)?, &service);
+        Keeper::new(&cluster, global, &journal, wanted(global, &asked, &target, &exposed)?, &service)
+            .standing_in_for(&ours);
     made.shadow = Some(keeper.clone());
-    let image = ask.router_image.as_deref().filter(|image| !image.is_empty());
-    let (made_router, opened) =
-        tokio::join!(router::ensure(&cluster, global, image, &target, None), keeper.open());
-    let present = made_router?;
-    journal.note_mesh(&service, &version, &present.mark);
-    let (shadow, opened) = opened?;
-    let ours = shadow.mark();
-    let inbound = Inbound::new(deliveries, tasks);
-    made.inbound = Some(inbound.clone());
     let wanted = MeshWanted {
         service: service.clone(),
         name: version.clone(),
@@ -171,11 +166,30 @@ async fn start(
         user: user_name(),
         ours: ours.clone(),
     };
-    let route =
-        Route { name: version.clone(), user: user_name(), rules: asked.rules, since: since(&cluster) };
+    let image = ask.router_image.as_deref().filter(|image| !image.is_empty());
+    // The router's labels are not known yet; whoever undoes this reads them off its pod.
+    journal.note_mesh(&service, &version, &BTreeMap::new());
+    journal.note_preview(&version, &ours);
+    let (stuntman, made_router, opened) = tokio::join!(
+        make_services(&cluster, &wanted),
+        router::ensure(&cluster, global, image, &target, None),
+        keeper.open()
+    );
+    let (stuntman, present) = (stuntman?, made_router?);
+    journal.note_mesh(&service, &version, &present.mark);
+    let (shadow, opened) = opened?;
+    let inbound = Inbound::new(deliveries, tasks);
+    made.inbound = Some(inbound.clone());
+    let route = Route {
+        name: version.clone(),
+        user: user_name(),
+        rules: asked.rules,
+        since: since(&cluster),
+        shadow: shadow.address.as_deref().and_then(|address| address.parse().ok()),
+    };
     let mark = ask.rules.is_empty().then(|| asked.mark.text());
     let joining = Joining { route, mark };
-    let kept = keeper.clone().standing_in_for(&ours);
+    let kept = keeper.clone();
     let link = opened.link.clone();
     let successor = Replaced {
         cluster: cluster.clone(),
@@ -186,10 +200,9 @@ async fn start(
     tasks.start("tunnel", async move { kept.serve(opened.link, opened.keeper, &successor).await });
     inbound.serve(&link, opened.incoming).await?;
 
-    journal.note_preview(&version, &ours);
-    cluster.make_version(&wanted).await?;
-    info!("Service {version} created");
-    let redirected = cluster.lead_to_router(&service, &present.mark).await?;
+    // Nodes learn of one change at once, and of the next ones a second later: callers wait for this
+    // one. The router reaches the shadow by its address until the version's Service leads there, too.
+    let redirected = cluster.lead_to_router(&service, &present.mark, &stuntman).await?;
     let rehearsal = Rehearsal {
         uplink: &link,
         caller: shadow.address.as_deref(),
@@ -197,8 +210,11 @@ async fn start(
         port: target.called_port(&exposed),
         route: &version,
     };
-    let (joined, ()) =
-        tokio::join!(router::join(&cluster, &service, &joining), rehearsal.wait(&cluster, &present));
+    let (joined, opened) = tokio::join!(
+        router::join(&cluster, &service, &joining),
+        rehearsal.wait_and_open(&cluster, &present, &wanted)
+    );
+    opened?;
     let present = joined?;
     if let Some(lock) = made.lock.take() {
         cluster.unlock(&lock).await?;
@@ -216,6 +232,14 @@ async fn start(
     tasks.start("mesh", async move { Err::<(), _>(guards.why_failed().await) });
     report::ready(&[&ready_text(ask, &asked.mark)]);
     Ok(())
+}
+
+/// What the router will lead to. Nodes get to know both while the pods start.
+async fn make_services(cluster: &Cluster, version: &MeshWanted) -> anyhow::Result<Stuntman> {
+    let stuntman = cluster.make_stuntman(&version.service).await?;
+    cluster.make_version(version, false).await?;
+    info!("Service {} created", version.name);
+    Ok(stuntman)
 }
 
 fn since(cluster: &Cluster) -> u64 {
@@ -299,7 +323,7 @@ async fn leave(cluster: &Cluster, status: &Status, lock: Option<Lock>) -> anyhow
                 cluster.lock(&meshed.service, &owner, &|wait| info!("{wait}")).await?
             }
         };
-        let left = router::leave(cluster, &meshed.service, &meshed.route, &meshed.mark).await;
+        let left = router::leave(cluster, &meshed.service, &meshed.route, &meshed.mark, true).await;
         cluster.unlock(&lock).await?;
         left?;
         return Ok(());

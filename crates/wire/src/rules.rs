@@ -9,6 +9,8 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Protocol;
@@ -79,6 +81,9 @@ pub struct Route {
     /// When it was made, in seconds since 1970.
     #[serde(default)]
     pub since: u64,
+    /// Where its shadow is, for as long as a young Service may not be known to every node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<IpAddr>,
 }
 
 /// Why a rule set can not be used.

@@ -17,7 +17,7 @@ use kt_wire::rules::{MatchRule, Port, Route, RuleSet, Speaks, VERSION};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::Router;
+use super::{Router, kept};
 use crate::links::{PORT, pause_after};
 
 /// How long a router that is just starting is waited for.
@@ -80,8 +80,9 @@ async fn serve_one(mut connection: UnixStream, router: &Router) -> io::Result<()
     let mut text = String::new();
     (&mut connection).take(MOST).read_to_string(&mut text).await?;
     let words: Vec<&str> = text.split('\n').collect();
-    if let Err(why) = router.obey(&words) {
-        connection.write_all(why.as_bytes()).await?;
+    match router.obey(&words) {
+        Ok(()) => router.keep(),
+        Err(why) => connection.write_all(why.as_bytes()).await?,
     }
     connection.shutdown().await
 }
@@ -95,12 +96,11 @@ impl Router {
                 if self.table().set().is_none() {
                     self.adopt(set);
                 }
-                self.put(self.table().with_route(route, &self.resolver));
+                self.add(route);
                 Ok(())
             }
             ["add", mark] => {
-                let route = route(&self.service()?, mark)?;
-                self.put(self.table().with_route(route, &self.resolver));
+                self.add(route(&self.service()?, mark)?);
                 Ok(())
             }
             ["remove", mark] => {
@@ -112,6 +112,14 @@ impl Router {
                 Err("usage: setup SERVICE PORT:TARGET[,...] KEY:VALUE, add KEY:VALUE, remove KEY:VALUE"
                     .into())
             }
+        }
+    }
+
+    /// Without the file it goes on, too, until the container is started anew.
+    fn keep(&self) {
+        let Some(path) = &self.kept else { return };
+        if let Err(error) = kept::write(path, &self.table()) {
+            eprintln!("router: {}: {error}", path.display());
         }
     }
 
@@ -149,5 +157,5 @@ fn route(service: &str, mark: &str) -> Result<Route, String> {
     let rule = MatchRule::parse(&format!("header:{key}={value}")).map_err(|_| wrong())?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let name = format!("{service}-kt-mesh-{value}");
-    Ok(Route { name, user: String::new(), rules: vec![rule], since })
+    Ok(Route { name, user: String::new(), rules: vec![rule], since, shadow: None })
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::{Options, command, run};
 use crate::links::PORT;
 
-const USAGE: &str = "usage: router [--port N] [--rules FILE]
+const USAGE: &str = "usage: router [--port N] [--rules FILE] [--kept FILE]
        router setup SERVICE PORT:TARGET[,PORT:TARGET...] KEY:VALUE
        router add KEY:VALUE
        router remove KEY:VALUE";
@@ -39,7 +39,7 @@ fn serve(options: Options) -> ExitCode {
 
 /// The options, or the argument that can not be understood.
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options { port: PORT, rules: None };
+    let mut options = Options { port: PORT, rules: None, kept: None };
     while let Some(argument) = arguments.next() {
         let (name, value) = match argument.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
@@ -50,6 +50,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
         match name {
             "--port" => options.port = value.parse().map_err(|_| wrong())?,
             "--rules" => options.rules = Some(value.into()),
+            "--kept" => options.kept = Some(value.into()),
             _ => return Err(wrong()),
         }
     }

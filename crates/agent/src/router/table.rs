@@ -34,6 +34,11 @@ impl Table {
         self.set.as_ref()
     }
 
+    /// The routes of older clients.
+    pub(super) fn added(&self) -> &[Route] {
+        &self.added
+    }
+
     /// Who has joined.
     #[cfg(test)]
     pub(super) fn route_names(&self) -> Vec<String> {
@@ -74,18 +79,23 @@ impl Table {
 
     /// Upstreams that stay keep their connections.
     fn rebuilt(&self, set: Option<RuleSet>, added: Vec<Route>, resolver: &Resolver) -> Table {
-        let upstream = |name: &str, port: u16| match self.upstreams().find(|known| known.is(name, port)) {
+        let known = |name: &str, port: &Port| self.upstreams().find(|known| known.is(name, port.service));
+        let original = |name: &str, port: &Port| match known(name, port) {
             Some(known) => known.clone(),
-            None => Upstream::new(name, port, resolver.clone()),
+            None => Upstream::new(name, port.service, resolver.clone()),
+        };
+        let route = |route: &Route, port: &Port| match known(&route.name, port) {
+            Some(known) => known.clone(),
+            None => Upstream::of_route(route, port.service, port.listen, resolver.clone()),
         };
         let table = |set: &RuleSet, port: &Port| PortTable {
             port: *port,
-            original: upstream(&set.original, port.service),
+            original: original(&set.original, port),
             routes: set
                 .routes
                 .iter()
                 .chain(&added)
-                .map(|route| (route.rules.clone(), upstream(&route.name, port.service)))
+                .map(|one| (one.rules.clone(), route(one, port)))
                 .collect(),
         };
         let ports = set.iter().flat_map(|set| set.ports.iter().map(move |port| table(set, port))).collect();

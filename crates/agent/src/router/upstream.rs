@@ -1,10 +1,11 @@
 //! A Service that requests go to: its addresses, and its connections that wait for the next request.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kt_wire::rules::Route;
 use kt_wire::{Reason, Refused, Target};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -23,6 +24,10 @@ const IDLE: Duration = Duration::from_secs(4);
 const IDLE_MOST: usize = 128;
 /// How long nobody tries again to reach one that is gone.
 const GONE_FOR: Duration = Duration::from_secs(2);
+/// How long a new version is reached by its shadow's address: until every node knows its Service.
+const YOUNG_FOR: Duration = Duration::from_secs(30);
+/// How long that may take; a pod that is gone does not say so.
+const DIRECTLY_WITHIN: Duration = Duration::from_millis(500);
 
 /// One Service and port.
 pub(super) struct Upstream {
@@ -32,6 +37,8 @@ pub(super) struct Upstream {
     /// Each with the time since when it waits.
     kept: RefCell<Vec<(Instant, Line)>>,
     gone: Cell<Option<(Instant, Reason)>>,
+    /// The shadow of a young version, and until when it counts as one.
+    shadow: Cell<Option<(SocketAddr, Instant)>>,
 }
 
 impl Upstream {
@@ -42,7 +49,15 @@ impl Upstream {
             addresses: RefCell::default(),
             kept: RefCell::default(),
             gone: Cell::default(),
+            shadow: Cell::default(),
         })
+    }
+
+    /// The version of a route; in the shadow's pod it listens on `port`.
+    pub(super) fn of_route(route: &Route, service: u16, port: u16, resolver: Resolver) -> Rc<Upstream> {
+        let upstream = Upstream::new(&route.name, service, resolver);
+        upstream.shadow.set(young_shadow(route).map(|(ip, until)| (SocketAddr::new(ip, port), until)));
+        upstream
     }
 
     pub(super) fn is(&self, name: &str, port: u16) -> bool {
@@ -106,6 +121,26 @@ impl Upstream {
     }
 
     async fn connect(&self) -> Result<TcpStream, Refused> {
+        match self.connect_directly().await {
+            Some(connection) => Ok(connection),
+            None => self.connect_by_name().await,
+        }
+    }
+
+    /// While nodes do not know the Service, its callers are not even refused everywhere.
+    async fn connect_directly(&self) -> Option<TcpStream> {
+        let (shadow, until) = self.shadow.get()?;
+        if Instant::now() < until
+            && let Ok(Ok(connection)) = timeout(DIRECTLY_WITHIN, TcpStream::connect(shadow)).await
+            && connection.set_nodelay(true).is_ok()
+        {
+            return Some(connection);
+        }
+        self.shadow.set(None);
+        None
+    }
+
+    async fn connect_by_name(&self) -> Result<TcpStream, Refused> {
         let mut last = Refused::from(Reason::NoSuchName);
         for address in self.addresses().await? {
             match timeout(CONNECT_WITHIN, TcpStream::connect(address)).await {
@@ -134,5 +169,40 @@ impl Upstream {
         let found = self.resolver.addresses(&self.target).await?;
         self.addresses.replace(Some((Instant::now(), found.clone())));
         Ok(found)
+    }
+}
+
+/// By the clocks of two machines; where they differ much, nodes have to know the Service first.
+fn young_shadow(route: &Route) -> Option<(IpAddr, Instant)> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    let age = now.as_secs().abs_diff(route.since);
+    let left = YOUNG_FOR.checked_sub(Duration::from_secs(age))?;
+    Some((route.shadow?, Instant::now() + left))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_young_version_is_reached_at_its_shadow_while_its_service_is_not_known() {
+        let shadow = TcpListener::bind("127.0.0.1:0").await.expect("listener");
+        let address = shadow.local_addr().expect("address");
+        let now = SystemTime::UNIX_EPOCH.elapsed().expect("time").as_secs();
+        let version = |since| {
+            let name = "127.0.0.9".to_owned(); // where nobody listens
+            let route =
+                Route { name, user: String::new(), rules: Vec::new(), since, shadow: Some(address.ip()) };
+            Upstream::of_route(&route, address.port(), address.port(), Resolver::from_system())
+        };
+
+        assert!(version(now).is_there().await);
+        assert!(!version(now - 60).is_there().await, "by now its Service has to be known");
+        let gone = version(now);
+        drop(shadow);
+        assert!(!gone.is_there().await);
+        assert!(gone.shadow.get().is_none(), "it is not tried again");
     }
 }

@@ -12,9 +12,39 @@ use serde_json::json;
 use super::{Error, api};
 use crate::Cluster;
 use crate::api::ApiError;
-use crate::{marks, names};
+use crate::{heartbeat, marks, names};
 
 type Selector = BTreeMap<String, String>;
+
+/// How long (seconds) one that was made is taken for granted: nobody keeps it alive before it is used.
+const TRUSTED: i64 = 60;
+
+/// A stuntman that was made before its Service is redirected; nothing where none was made.
+#[derive(Clone, Debug, Default)]
+pub struct Stuntman(pub(super) Option<Service>);
+
+impl Stuntman {
+    /// The stuntman, where it is young and still stands in for the Service with this selector.
+    pub(super) fn fit_for(
+        &self,
+        service: &Service,
+        selector: Option<&Selector>,
+        now: i64,
+    ) -> Option<Service> {
+        let made = self.0.as_ref()?;
+        let (planned, beat) = (plan(service, selector, now), heartbeat::read(made.annotations())?);
+        let is_young = (0..TRUSTED).contains(&(now - beat));
+        let is_same = made.name_any() == planned.name_any()
+            && super::selector_of(made) == super::selector_of(&planned)
+            && wanted_ports(made) == wanted_ports(&planned);
+        (is_young && is_same).then(|| made.clone())
+    }
+}
+
+/// What the API server adds to a port is what it adds to the same port of the original.
+fn wanted_ports(service: &Service) -> Vec<ServicePort> {
+    service.spec.iter().flat_map(|spec| spec.ports.iter().flatten()).map(same_port).collect()
+}
 
 /// The stuntman of a Service which selects (or did) the pods of `selector`.
 fn plan(service: &Service, selector: Option<&Selector>, now: i64) -> Service {
@@ -114,6 +144,23 @@ fn is_ours(service: &Service) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_was_made_is_used_while_it_is_young_and_the_service_is_the_same() {
+        let service = |app: &str, port: u16| -> Service {
+            let spec = json!({"selector": {"app": app}, "ports": [{"port": port, "protocol": "TCP"}]});
+            serde_json::from_value(json!({"metadata": {"name": "echo"}, "spec": spec})).unwrap()
+        };
+        let selector = |service: &Service| Some(super::super::selector_of(service));
+        let original = service("echo", 80);
+        let made = Stuntman(Some(plan(&original, selector(&original).as_ref(), 1000)));
+        let fits = |service: &Service, now| made.fit_for(service, selector(service).as_ref(), now).is_some();
+
+        assert!(fits(&original, 1000) && fits(&original, 1059));
+        assert!(!fits(&original, 1060));
+        assert!(!fits(&service("other", 80), 1000) && !fits(&service("echo", 81), 1000));
+        assert!(Stuntman::default().fit_for(&original, selector(&original).as_ref(), 1000).is_none());
+    }
 
     #[test]
     fn the_stuntman_has_selector_and_ports_of_the_original() {

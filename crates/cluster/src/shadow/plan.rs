@@ -6,10 +6,10 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, ConfigMap, ConfigMapVolumeSource, Container, ContainerPort,
-    DownwardAPIVolumeFile, DownwardAPIVolumeSource, EnvVar, LocalObjectReference, NodeAffinity,
-    NodeSelectorRequirement, NodeSelectorTerm, ObjectFieldSelector, Pod, PodSecurityContext, PodSpec,
-    PodTemplateSpec, PreferredSchedulingTerm, ResourceRequirements, SeccompProfile, SecurityContext, Sysctl,
-    Volume, VolumeMount,
+    DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource, EnvVar, LocalObjectReference,
+    NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, ObjectFieldSelector, Pod, PodSecurityContext,
+    PodSpec, PodTemplateSpec, PreferredSchedulingTerm, ResourceRequirements, SeccompProfile, SecurityContext,
+    Sysctl, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -18,7 +18,7 @@ use kube::core::ObjectMeta;
 use super::borrow::Image;
 use super::failure::Error;
 use super::refusal::Adjustment;
-use super::wanted::{FOLLOWED, Quota, ShadowWanted};
+use super::wanted::{FOLLOWED, KEPT, Quota, ShadowWanted};
 use crate::marks::{self, Role};
 
 /// The container's name in every helper pod of every client.
@@ -31,6 +31,8 @@ const VOLUME: &str = "program";
 const ROUTER: &str = "/usr/sbin/router";
 /// The volume of an annotation that is followed.
 const FOLLOWED_VOLUME: &str = "followed";
+/// The volume of what is kept.
+const KEPT_VOLUME: &str = "kept";
 
 /// Nobody in particular; the user of distroless images, and of ours.
 const USER: i64 = 65532;
@@ -264,7 +266,7 @@ fn grace(role: Role) -> i64 {
     if role == Role::Router { ROUTER_GRACE } else { GRACE }
 }
 
-/// The carried program, and the annotation that is followed.
+/// The carried program, the annotation that is followed, and what is kept.
 fn volumes(wanted: &ShadowWanted, place: &Place) -> Option<Vec<Volume>> {
     let program = place.arch.map(|_| {
         let source = ConfigMapVolumeSource {
@@ -287,7 +289,12 @@ fn volumes(wanted: &ShadowWanted, place: &Place) -> Option<Vec<Volume>> {
         let source = DownwardAPIVolumeSource { items: Some(vec![file]), ..Default::default() };
         Volume { name: FOLLOWED_VOLUME.to_owned(), downward_api: Some(source), ..Volume::default() }
     });
-    let volumes: Vec<Volume> = program.into_iter().chain(followed).collect();
+    let kept = wanted.keeps.then(|| Volume {
+        name: KEPT_VOLUME.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    });
+    let volumes: Vec<Volume> = [program, followed, kept].into_iter().flatten().collect();
     (!volumes.is_empty()).then_some(volumes)
 }
 
@@ -304,7 +311,8 @@ fn mounts(wanted: &ShadowWanted, place: &Place) -> Option<Vec<VolumeMount>> {
         .filter(|_| wanted.role == Role::Router)
         .map(|_| VolumeMount { sub_path: Some(wanted.program.to_owned()), ..mount(VOLUME, ROUTER) });
     let followed = wanted.follows.map(|_| mount(FOLLOWED_VOLUME, followed().0));
-    let mounts: Vec<VolumeMount> = [program, to_older, followed].into_iter().flatten().collect();
+    let kept = wanted.keeps.then(|| VolumeMount { read_only: None, ..mount(KEPT_VOLUME, KEPT) });
+    let mounts: Vec<VolumeMount> = [program, to_older, followed, kept].into_iter().flatten().collect();
     (!mounts.is_empty()).then_some(mounts)
 }
 

@@ -9,6 +9,9 @@ use crate::marks::{Config, Role};
 /// Where a program finds the annotation that it follows.
 pub const FOLLOWED: &str = "/kt-followed/value";
 
+/// The folder of what a program keeps for the container's next start.
+pub const KEPT: &str = "/kt-kept";
+
 /// A shadow as a command wants it.
 #[derive(Clone, Debug)]
 pub struct ShadowWanted {
@@ -40,6 +43,8 @@ pub struct ShadowWanted {
     pub program: &'static str,
     /// An annotation of the pod which the program follows as the file [`FOLLOWED`].
     pub follows: Option<&'static str>,
+    /// Does the program keep something in the folder [`KEPT`]? It goes with the pod.
+    pub keeps: bool,
     /// Arguments of the program.
     pub args: Vec<String>,
     /// Its environment.
@@ -82,6 +87,7 @@ impl ShadowWanted {
             programs,
             program: "shadow",
             follows: None,
+            keeps: false,
             args: Vec::new(),
             env: Vec::new(),
             borrow_from: BTreeMap::new(),

@@ -42,7 +42,7 @@ impl shadow::Successor for Replaced {
         if self.cluster.is_version_alive(name).await? {
             return Ok(());
         }
-        match self.cluster.make_version(&self.wanted).await {
+        match self.cluster.make_version(&self.wanted, true).await {
             Err(kt_cluster::mesh::Error::Api { source, .. }) if source.exists() => {}
             result => result?,
         }

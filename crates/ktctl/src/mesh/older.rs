@@ -112,7 +112,8 @@ mod tests {
     use super::*;
 
     fn joining(name: &str, mark: Option<&str>) -> Joining {
-        let route = Route { name: name.into(), user: String::new(), rules: Vec::new(), since: 0 };
+        let route =
+            Route { name: name.into(), user: String::new(), rules: Vec::new(), since: 0, shadow: None };
         Joining { route, mark: mark.map(String::from) }
     }
 

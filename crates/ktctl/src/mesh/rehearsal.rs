@@ -1,12 +1,15 @@
 //! Whether requests with the mark come here yet.
 //!
 //! The API server knows of the switch before the nodes do. So the shadow calls the Service until the
-//! router has seen its call, and the router calls the version's Service.
+//! router has seen its call, and the router calls the version and the original.
+
+use std::pin::pin;
+use std::time::Duration;
 
 use anyhow::Context;
 use kt_cluster::Cluster;
 use kt_cluster::leftovers::SETTLE;
-use kt_cluster::mesh::Router;
+use kt_cluster::mesh::{Error, MeshWanted, Router};
 use kt_wire::{Link, Open, Target};
 use tokio::time::{Instant, interval, sleep_until, timeout};
 use tracing::debug;
@@ -14,6 +17,9 @@ use tracing::debug;
 use super::router::PORT;
 use crate::inbound::{CALL_EVERY, CALL_FOR};
 use crate::uplink;
+
+/// How long nodes get for the switch alone; the next change then may take a second.
+const SWITCH_FIRST: Duration = Duration::from_millis(500);
 
 /// What is tried.
 pub(super) struct Rehearsal<'a> {
@@ -29,6 +35,25 @@ pub(super) struct Rehearsal<'a> {
 }
 
 impl Rehearsal<'_> {
+    /// Waits as `wait` does, and lets the version's Service lead to the shadow as soon as nodes have had
+    /// the switch for themselves. A router that knows no address of the shadow needs it at once.
+    pub(super) async fn wait_and_open(
+        &self,
+        cluster: &Cluster,
+        router: &Router,
+        version: &MeshWanted,
+    ) -> Result<(), Error> {
+        let goes_directly = router.routes.is_some() && self.caller.is_some();
+        let alone = if goes_directly { SWITCH_FIRST } else { Duration::ZERO };
+        let mut seen = pin!(self.wait(cluster, router));
+        let is_seen = timeout(alone, &mut seen).await.is_ok();
+        cluster.open_version(version).await?;
+        if !is_seen {
+            seen.await;
+        }
+        Ok(())
+    }
+
     /// Returns once both ways were seen, or after the time that nodes take as a rule: some networks
     /// hide the caller's address, and a router of an older client knows nothing of this.
     pub(super) async fn wait(&self, cluster: &Cluster, router: &Router) {

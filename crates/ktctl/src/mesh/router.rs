@@ -12,7 +12,8 @@ use kt_cluster::leftovers::SETTLE;
 use kt_cluster::marks::{self, Config, Role};
 use kt_cluster::mesh::Router;
 use kt_cluster::names;
-use kt_cluster::shadow::{FOLLOWED, Progress, ShadowPort, ShadowWanted};
+use kt_cluster::redirect::Restored;
+use kt_cluster::shadow::{FOLLOWED, KEPT, Progress, ShadowPort, ShadowWanted};
 use kt_cluster::target::{ServedPort, Target};
 use kt_wire::rules::{Port, Route, RuleSet, Speaks, may_both_match};
 use kt_wire::{Open, Protocol};
@@ -61,7 +62,8 @@ pub(super) async fn ensure(
         programs: shadow::ROUTER,
         program: "router",
         follows: Some(marks::ROUTES),
-        args: ["--port", &PORT.to_string(), "--rules", FOLLOWED].map(String::from).into(),
+        keeps: true,
+        args: arguments(),
         config: Config::of_service(&target.service),
         ports: container_ports(&ports),
         ..shadow::wanted(global, Role::Router, &target.service)?
@@ -76,6 +78,11 @@ pub(super) async fn ensure(
     cluster.ensure_shadow(&wanted, &said).await.context("making the router")?;
     info!("Router pod {} created", wanted.name);
     cluster.find_router(&target.service).await?.context("the router pod is gone again")
+}
+
+fn arguments() -> Vec<String> {
+    let (port, kept) = (PORT.to_string(), format!("{KEPT}/older"));
+    ["--port", &port, "--rules", FOLLOWED, "--kept", &kept].map(String::from).into()
 }
 
 fn port(port: &ServedPort) -> Option<Port> {
@@ -159,23 +166,30 @@ pub(crate) enum Left {
     Last,
 }
 
-/// Takes a route out of the router; the last one puts the service back and removes the router.
+/// Takes a route out of the router; the last one puts the service back and removes the router, but
+/// not without the service's lock: who holds that may be about to join.
 /// `mark` is what the service was led to, for the case that the router is gone.
 pub(crate) async fn leave(
     cluster: &Cluster,
     service: &str,
     route: &str,
     mark: &BTreeMap<String, String>,
+    is_locked: bool,
 ) -> anyhow::Result<Left> {
     for _ in 0..ROUNDS {
-        let Some(router) = cluster.find_router(service).await? else {
-            return put_back(cluster, service, mark).await;
+        let router = cluster.find_router(service).await?;
+        let Some(router) = router else {
+            anyhow::ensure!(is_locked, "somebody else holds the lock of service {service}");
+            put_back(cluster, service, mark).await?;
+            cluster.remove_router(service).await?; // of one that was killed before it made the pod
+            return Ok(Left::Last);
         };
         let left = match read(&router)? {
             Some(set) => leave_ours(cluster, &router, set, route).await?,
             None => leave_older(cluster, service, &router, route).await?,
         };
         match left {
+            Some(Left::Last) if !is_locked => bail!("somebody else holds the lock of service {service}"),
             Some(Left::Last) => return end(cluster, service, &router).await,
             Some(Left::Others) => return Ok(Left::Others),
             None => {}
@@ -240,10 +254,11 @@ async fn end(cluster: &Cluster, service: &str, router: &Router) -> anyhow::Resul
     Ok(Left::Last)
 }
 
-async fn put_back(cluster: &Cluster, service: &str, mark: &BTreeMap<String, String>) -> anyhow::Result<Left> {
-    cluster.restore_service(service, mark).await?;
-    info!("Original service {service} recovered");
-    Ok(Left::Last)
+async fn put_back(cluster: &Cluster, service: &str, mark: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    if cluster.restore_service(service, mark).await? == Restored::Done {
+        info!("Original service {service} recovered");
+    }
+    Ok(())
 }
 
 /// Who gets what; nothing when an older client made the router.

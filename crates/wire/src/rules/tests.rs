@@ -95,6 +95,7 @@ fn the_older_route_wins_all_its_rules_must_hold_and_one_without_rules_gets_nothi
         user: String::new(),
         rules: rules.iter().map(|text| rule(text)).collect(),
         since: 0,
+        shadow: None,
     };
     let mut set = RuleSet::from_json(SAMPLE.as_bytes()).expect("sample");
     set.routes =

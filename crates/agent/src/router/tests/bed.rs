@@ -32,7 +32,7 @@ pub(in crate::router) struct Bed {
 pub(in crate::router) async fn with_bed<F: Future>(test: impl FnOnce(Bed) -> F) -> F::Output {
     LocalSet::new()
         .run_until(async {
-            let router = Router::new(Resolver::from_system());
+            let router = Router::new(Resolver::from_system(), None);
             spawn_local(ports::serve(router.clone()));
             test(Bed { router, listen: unused_port().await, service: unused_port().await }).await
         })
@@ -53,6 +53,7 @@ impl Bed {
             user: "ann".into(),
             rules: vec![MatchRule::parse(rule).expect(rule)],
             since: 0,
+            shadow: None,
         };
         RuleSet {
             version: VERSION,

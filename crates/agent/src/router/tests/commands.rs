@@ -1,10 +1,11 @@
-use tokio::task::spawn_local;
+use tokio::task::{LocalSet, spawn_local};
 
 use super::bed::*;
-use crate::router::command;
+use crate::names::Resolver;
+use crate::router::{Router, command};
 
 /// What an older client sees of a command.
-async fn execute(port: u16, words: &'static [&'static str]) -> String {
+async fn execute(port: u16, words: &[&str]) -> String {
     let command = words.join("\n");
     tokio::task::spawn_blocking(move || command::ask(&command, port)).await.expect("task").expect("answer")
 }
@@ -43,6 +44,30 @@ async fn a_route_of_an_older_client_stays_when_laptops_change_the_set() {
         assert_eq!(names(&bed), ["tomcat-kt-mesh-a"]);
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_older_clients_told_is_known_to_a_router_that_starts_anew() {
+    let file = std::env::temp_dir().join(format!("kt-router-kept-{}", std::process::id()));
+    let anew = || Router::new(Resolver::from_system(), Some(file.clone()));
+    LocalSet::new()
+        .run_until(async {
+            let port = unused_port().await;
+            spawn_local(command::serve(command::listen(port).expect("socket"), anew()));
+            for words in [&["setup", "tomcat", "80:18080", "version:a"][..], &["add", "version:b"]] {
+                assert_eq!(execute(port, words).await, "");
+            }
+            assert_eq!(execute(port, &["add", "version:c"]).await, "");
+            assert_eq!(execute(port, &["remove", "version:b"]).await, "");
+        })
+        .await;
+
+    let table = anew().table();
+    assert_eq!(table.route_names(), ["tomcat-kt-mesh-a", "tomcat-kt-mesh-c"]);
+    assert_eq!(table.ports().map(|port| port.listen).collect::<Vec<_>>(), [18080]);
+    std::fs::write(&file, "{").expect("file");
+    assert!(anew().table().route_names().is_empty(), "what can not be read is nothing");
+    std::fs::remove_file(&file).expect("file");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ const RULES: &str = r#"{"version":1,"generation":1,"service":"shop","original":"
 
 fn caller() -> Caller {
     let resolver = Resolver::from_system();
-    let router = Router::new(resolver.clone());
+    let router = Router::new(resolver.clone(), None);
     let set = RuleSet::from_json(RULES.as_bytes()).expect("rules");
     router.put(Table::default().with_set(set, &resolver));
     Caller { router, listen: 8080, peer: SocketAddr::from(([10, 0, 0, 9], 1)) }
