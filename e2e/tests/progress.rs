@@ -1,5 +1,6 @@
 //! What a user sees while `ktctl` waits for something.
 
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use e2e::{LOCAL, Laptop, Snapshot, ktctl, wait_until};
@@ -31,6 +32,8 @@ fn a_second_interrupt_gives_the_clean_up_up_and_names_what_remains() {
 
     exchange.signal("INT");
     exchange.wait_for("Terminal signal is", 5);
+    exchange.signal("HUP"); // of a terminal that is closed: nobody is impatient
+    sleep(Duration::from_millis(1200)); // what comes sooner is the same Ctrl+C, handed on by two
     let asked = Instant::now();
     let ended = exchange.interrupt(8);
     laptop.link(&["--up"]);

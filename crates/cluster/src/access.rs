@@ -37,12 +37,12 @@ pub struct Access {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kubeconfig can not be used.
-    #[error("reading the kubeconfig{}", .path.as_ref().map(|path| format!(" {}", path.display())).unwrap_or_default())]
+    #[error("reading the kubeconfig{}: {cause}", .path.as_ref().map(|path| format!(" {}", path.display())).unwrap_or_default())]
     Kubeconfig {
         /// The file that the user named.
         path: Option<PathBuf>,
         /// What is wrong with it.
-        source: Box<kube::config::KubeconfigError>,
+        cause: String,
     },
     /// The user named a context that is not there.
     #[error("context '{0}' not exist, check your kubeconfig file please")]

@@ -88,7 +88,7 @@ mod platform {
                 result => result.map_err(failed)?,
             }
             // Listening makes the kernel tell others who we are.
-            listen(&socket, Backlog::new(1).map_err(failed)?).map_err(failed)?;
+            listen(&socket, Backlog::MAXCONN).map_err(failed)?;
             Ok(Self { socket })
         }
     }

@@ -125,7 +125,9 @@ async fn start(
                 let wanted = hosts::Wanted { namespaces, domain: device::domain(ask, &place) };
                 write_hosts(&cluster, laptop, wanted, &made.guards).await?;
             }
-            report::ready(&[READY, &proxy_hint(ask)]);
+            let address = SocketAddr::new(ask.proxy_addr, ask.proxy_port);
+            report::ready(&[READY, &proxy_hint(address)]);
+            info!("For cluster names, too: export http_proxy=http://{address}");
         }
     }
     Ok(())
@@ -175,8 +177,7 @@ async fn listen_proxy(ask: &Connect) -> anyhow::Result<TcpListener> {
     Ok(TcpListener::bind(address).await.map_err(failed)?)
 }
 
-fn proxy_hint(ask: &Connect) -> String {
-    let address = SocketAddr::new(ask.proxy_addr, ask.proxy_port);
+fn proxy_hint(address: SocketAddr) -> String {
     format!(">> Please setup proxy config by: export http_proxy=socks5://{address} <<")
 }
 

@@ -119,6 +119,7 @@ async fn start(
     }
     inbound::warn_of_kind(&target, Way::Redirect)?;
     let exposed = target.resolve(&ports.pairs)?;
+    inbound::warn_of_unexposed(&target, &exposed);
     let service = target.service.clone();
     let deliveries = inbound::deliveries(&service, &exposed, ask.proxy_protocol);
     if !ask.skip_port_checking {

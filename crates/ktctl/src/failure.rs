@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use kt_cluster::api::ApiError;
 use kt_cluster::redirect::Occupied;
-use kt_cluster::target::Unfit;
+use kt_cluster::target::{NoSuchPort, Unfit};
 use kt_cluster::{access, ephemeral, mesh, preview, redirect, scale, shadow, target, tunnel};
 use kt_wire::hello::HelloError;
 use kt_wire::{Reason, Refused};
@@ -50,6 +50,15 @@ fn advice(error: &anyhow::Error) -> Option<String> {
     if let Some(advised) = find::<Advised>(error) {
         return Some(advised.advice.clone());
     }
+    if let Some(NoSuchPort::Unknown { has, service, .. }) = find(error) {
+        let has: Vec<String> = has.iter().map(u16::to_string).collect();
+        return Some(match has.is_empty() {
+            true => format!("service {service} has no port of that protocol"),
+            false => {
+                format!("it has {}; the laptop's port stands first: --expose LOCAL:REMOTE", has.join(", "))
+            }
+        });
+    }
     if find::<crate::shadow::NoProgram>(error).is_some() {
         return Some("build it with `make build`, or name an image with --image".into());
     }
@@ -82,6 +91,9 @@ fn advice(error: &anyhow::Error) -> Option<String> {
     }
     if let Some(unfit) = find::<Unfit>(error) {
         return Some(of_kind(unfit));
+    }
+    if let Some(access::Error::Kubeconfig { .. }) = find(error) {
+        return Some("name the right file with --kubeconfig or KUBECONFIG".into());
     }
     if let Some(access::Error::NoSuchContext(_)) = find(error) {
         return Some("`kubectl config get-contexts` lists them".into());

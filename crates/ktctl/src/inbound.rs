@@ -118,6 +118,19 @@ pub(crate) fn warn_of_kind(target: &kt_cluster::target::Target, way: Way) -> Res
     Ok(())
 }
 
+/// Names the ports whose callers meet nobody while all of the service leads to the shadow.
+pub(crate) fn warn_of_unexposed(target: &kt_cluster::target::Target, exposed: &[Exposed]) {
+    let is_exposed = |pod: u16, protocol: &str| {
+        exposed.iter().any(|port| (port.pod, port.protocol.as_str()) == (pod, protocol))
+    };
+    for port in target.ports().unwrap_or_default() {
+        if !is_exposed(port.pod, &port.protocol) {
+            let (number, service) = (port.service, &target.service);
+            warn!("port {number} of service {service} is not in --expose, its callers are refused meanwhile");
+        }
+    }
+}
+
 /// Demands that programs listen where callers will be delivered. Of datagrams that can not be known.
 pub(crate) async fn check_ports(deliveries: &[Delivery]) -> Result<(), Advised> {
     for delivery in deliveries.iter().filter(|delivery| delivery.protocol == Protocol::Tcp) {

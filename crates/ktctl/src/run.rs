@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use kt_cluster::Cluster;
@@ -27,9 +28,14 @@ pub(crate) struct Run {
     component: &'static str,
     triggers: Triggers,
     pid_file: PidFile,
+    /// When a signal has ended the run.
+    told: Option<Instant>,
     /// The user did not want to wait for the clean-up's end.
     pub(crate) is_given_up: bool,
 }
+
+/// One Ctrl+C may come as several signals within this time: the terminal and `sudo` both send it.
+const ONE_SIGNAL: Duration = Duration::from_secs(1);
 
 /// Why a run ends.
 #[derive(Debug)]
@@ -47,7 +53,15 @@ impl Run {
     pub(crate) fn begin(component: &'static str, triggers: Triggers) -> anyhow::Result<Run> {
         let home = Home::of_user().context("finding the home folder")?;
         let pid_file = home.pid_file(component).context("writing the pid file")?;
-        Ok(Run { tasks: Tasks::default(), home, component, triggers, pid_file, is_given_up: false })
+        Ok(Run {
+            tasks: Tasks::default(),
+            home,
+            component,
+            triggers,
+            pid_file,
+            told: None,
+            is_given_up: false,
+        })
     }
 
     /// Where the run's journal will lie.
@@ -58,7 +72,10 @@ impl Run {
     /// Waits until something ends the run. Cancel safe.
     async fn ended(&mut self) -> End {
         tokio::select! {
-            trigger = self.triggers.wait_for_trigger() => End::Signal(trigger),
+            trigger = self.triggers.wait_for_trigger() => {
+                self.told = Some(Instant::now());
+                End::Signal(trigger)
+            }
             () = self.pid_file.wait_until_removed() => End::PidFileRemoved,
             error = self.tasks.failed() => End::Failed(error),
         }
@@ -77,9 +94,16 @@ impl Run {
         }
     }
 
-    /// Waits for another signal: the user has had enough of waiting.
+    /// Waits for another signal: the user has had enough of waiting. A terminal that is closed says
+    /// so more than once, and nobody is there who waits.
     pub(crate) async fn impatience(&mut self) {
-        self.triggers.wait_for_trigger().await;
+        loop {
+            let trigger = self.triggers.wait_for_trigger().await;
+            let is_the_first = self.told.is_some_and(|told| told.elapsed() < ONE_SIGNAL);
+            if trigger != Trigger::HangUp && !is_the_first {
+                return;
+            }
+        }
     }
 }
 

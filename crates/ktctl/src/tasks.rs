@@ -3,6 +3,7 @@
 //! Tasks have names. One that ends although the run goes on is a reason to stop, and is told by its
 //! name; when the owner is dropped, all end.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -19,10 +20,12 @@ struct Shared {
     running: Mutex<JoinSet<()>>,
     ended: Mutex<Option<(String, anyhow::Error)>>,
     news: Notify,
+    is_over: AtomicBool,
 }
 
 impl Tasks {
-    /// Starts a task that runs until the run ends. An error ends the run.
+    /// Starts a task that runs until the run ends. An error ends the run. After [`Tasks::stop`] nothing
+    /// is started any more.
     pub(crate) fn start<E>(
         &self,
         name: &str,
@@ -41,7 +44,10 @@ impl Tasks {
         };
         let mut running = lock(&self.shared.running);
         while running.try_join_next().is_some() {}
-        running.spawn(watched)
+        match self.shared.is_over.load(Ordering::Relaxed) {
+            true => running.spawn(async {}),
+            false => running.spawn(watched),
+        }
     }
 
     /// Waits until a task has failed, and tells which and why. Cancel safe.
@@ -66,7 +72,11 @@ impl Tasks {
 
     /// Ends all tasks, and returns when they have ended.
     pub(crate) async fn stop(&self) {
-        let mut running = std::mem::take(&mut *lock(&self.shared.running));
+        let mut running = {
+            let mut running = lock(&self.shared.running);
+            self.shared.is_over.store(true, Ordering::Relaxed);
+            std::mem::take(&mut *running)
+        };
         running.shutdown().await;
     }
 }
@@ -101,5 +111,20 @@ mod tests {
         tasks.stop().await;
 
         assert_eq!(Arc::strong_count(&ended), 1);
+    }
+
+    #[tokio::test]
+    async fn nothing_starts_any_more_after_the_end() {
+        let tasks = Tasks::default();
+        tasks.stop().await;
+        let begun = Arc::new(());
+        let held = begun.clone();
+
+        tasks.start::<anyhow::Error>("guard", async move {
+            let _held = held;
+            std::future::pending().await
+        });
+
+        assert_eq!(Arc::strong_count(&begun), 1);
     }
 }

@@ -53,7 +53,12 @@ fn read(access: &Access) -> Result<Kubeconfig, KubeconfigError> {
 }
 
 fn failed(access: &Access, source: KubeconfigError) -> Error {
-    Error::Kubeconfig { path: access.kubeconfig.clone(), source: Box::new(source) }
+    let cause = match source {
+        KubeconfigError::ReadConfig(why, _) => why.to_string(),
+        // What follows are lines of the file, which may hold keys.
+        other => other.to_string().lines().next().unwrap_or_default().to_owned(),
+    };
+    Error::Kubeconfig { path: access.kubeconfig.clone(), cause }
 }
 
 fn pick(kubeconfig: Kubeconfig, access: &Access) -> Result<Chosen, Error> {

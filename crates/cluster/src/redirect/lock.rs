@@ -82,7 +82,9 @@ impl Cluster {
                 tokio::time::sleep(settings.lock_retry).await;
             }
             let read = self.service(service).await?;
-            if let Some(held) = held(&read, self.time(), settings.lock_expiry) {
+            // What is held by this very process was being done when its end began.
+            let by_others = |held: &LockWait| held.owner.as_deref() != Some(&owner.to_string());
+            if let Some(held) = held(&read, self.time(), settings.lock_expiry).filter(by_others) {
                 waiting(&held);
                 wait = Some(held);
                 continue;

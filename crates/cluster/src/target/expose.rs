@@ -20,13 +20,27 @@ pub enum BadExpose {
     /// The part behind the colon.
     #[error("remote port '{0}' is not a number")]
     Remote(String),
+    /// A number that no port has.
+    #[error("{0} is no port, they go from 1 to 65535")]
+    OutOfRange(String),
+    /// One port of the cluster can lead to one place only.
+    #[error("remote port {0} is given twice")]
+    Twice(u16),
 }
 
 impl Expose {
     /// Reads `7001,8080:80,53/udp`; nothing in it gives an empty list.
     pub fn parse_list(text: &str) -> Result<Vec<Expose>, BadExpose> {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-        parts.map(Expose::parse).collect()
+        let mut list: Vec<Expose> = Vec::new();
+        for part in parts {
+            let port = Expose::parse(part)?;
+            if list.iter().any(|other| (other.cluster, other.udp) == (port.cluster, port.udp)) {
+                return Err(BadExpose::Twice(port.cluster));
+            }
+            list.push(port);
+        }
+        Ok(list)
     }
 
     /// As Kubernetes writes it.
@@ -41,15 +55,17 @@ impl Expose {
         };
         let (laptop, cluster) = ports.split_once(':').unwrap_or((ports, ports));
         Ok(Expose {
-            laptop: number(laptop).ok_or_else(|| BadExpose::Local(laptop.to_owned()))?,
-            cluster: number(cluster).ok_or_else(|| BadExpose::Remote(cluster.to_owned()))?,
+            laptop: number(laptop, BadExpose::Local)?,
+            cluster: number(cluster, BadExpose::Remote)?,
             udp,
         })
     }
 }
 
-fn number(text: &str) -> Option<u16> {
-    text.parse().ok().filter(|port| *port != 0)
+fn number(text: &str, bad: fn(String) -> BadExpose) -> Result<u16, BadExpose> {
+    let is_number = !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    let port = text.parse().ok().filter(|port| *port != 0);
+    port.ok_or_else(|| if is_number { BadExpose::OutOfRange(text.to_owned()) } else { bad(text.to_owned()) })
 }
 
 #[cfg(test)]
@@ -71,7 +87,9 @@ mod tests {
 
         assert_eq!(said("http:80"), "local port 'http' is not a number");
         assert_eq!(said("8080:http"), "remote port 'http' is not a number");
-        assert_eq!(said("70000"), "local port '70000' is not a number");
+        assert_eq!(said("70000"), "70000 is no port, they go from 1 to 65535");
+        assert_eq!(said("80:0"), "0 is no port, they go from 1 to 65535");
         assert_eq!(said("80:"), "remote port '' is not a number");
+        assert_eq!(said("8081:80,8080:80"), "remote port 80 is given twice");
     }
 }

@@ -41,6 +41,8 @@ pub enum NoSuchPort {
         port: u16,
         /// The Service.
         service: String,
+        /// What it has instead: its target ports, or its own where these are not known.
+        has: Vec<u16>,
     },
     /// It has a name that no pod explains.
     #[error("target port '{name}' of service {service} is found in none of its pods")]
@@ -94,7 +96,11 @@ fn choose(ports: &[Port], service: &str, asked: &Expose) -> Result<Exposed, NoSu
     let fits = |port: &&Port| !asked.udp || port.protocol == "UDP";
     let by_target = ports.iter().filter(fits).find(|port| port.target == Some(asked.cluster));
     let by_port = || ports.iter().filter(fits).find(|port| port.service == asked.cluster);
-    let unknown = || NoSuchPort::Unknown { port: asked.cluster, service: service.to_owned() };
+    let unknown = || NoSuchPort::Unknown {
+        port: asked.cluster,
+        service: service.to_owned(),
+        has: ports.iter().filter(fits).map(|port| port.target.unwrap_or(port.service)).collect(),
+    };
     let port = by_target.or_else(by_port).ok_or_else(unknown)?;
     let unnamed =
         || NoSuchPort::Unnamed { name: port.name.clone().unwrap_or_default(), service: service.to_owned() };

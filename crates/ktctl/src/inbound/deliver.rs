@@ -48,7 +48,8 @@ pub(crate) async fn listen(link: &Link, deliveries: &[Delivery]) -> Result<Vec<S
     let mut ports = Vec::new();
     for delivery in deliveries {
         ports.push(link.open(&wanted(delivery)).await?);
-        info!("Reverse tunnel {} -> {} established", delivery.cluster, delivery.laptop);
+        let datagrams = if delivery.protocol == Protocol::Udp { "/udp" } else { "" };
+        info!("Reverse tunnel {}{datagrams} -> {} established", delivery.cluster, delivery.laptop);
     }
     Ok(ports)
 }

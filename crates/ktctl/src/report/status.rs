@@ -28,8 +28,8 @@ pub(crate) fn waiting_for(what: &str) {
 pub(crate) fn done() {
     if let Some(line) = LINE.get() {
         line.disable_steady_tick();
+        line.finish_and_clear(); // first: new words are drawn at once
         line.set_message("");
-        line.finish_and_clear();
     }
 }
 
