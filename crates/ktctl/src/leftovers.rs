@@ -77,7 +77,7 @@ async fn look(status: &Status) -> Next {
 
 async fn clean_up(home: &Home, run: &Left, mut status: Status) {
     let component = &run.component;
-    let error = match timeout(WITHIN, undo(&status)).await {
+    let error = match timeout(WITHIN, undo(&without(status.clone(), &living_runs()))).await {
         Ok(Ok(())) => {
             info!("Cleaned up after {component} {}, which was killed", run.process.pid);
             return forget(home, run);
@@ -107,6 +107,24 @@ pub(crate) fn dead_runs() -> Vec<(Left, Status)> {
     let runs = Home::of_user().map(|home| home.runs()).unwrap_or_default();
     let status = |run: &Left| serde_json::from_value(run.status.clone()).unwrap_or_default();
     runs.into_iter().filter(|run| !run.is_alive()).map(|run| (run.clone(), status(&run))).collect()
+}
+
+fn living_runs() -> Vec<Status> {
+    let runs = Home::of_user().map(|home| home.runs()).unwrap_or_default();
+    let living = runs.iter().filter(|run| run.is_alive());
+    living.filter_map(|run| serde_json::from_value(run.status.clone()).ok()).collect()
+}
+
+/// What a dead run has left, but for what later ones have made under the same names: its clean-up may
+/// have failed before.
+fn without(mut dead: Status, living: &[Status]) -> Status {
+    let (context, namespace) = (dead.context.clone(), dead.namespace.clone());
+    for run in living.iter().filter(|run| run.context == context && run.namespace == namespace) {
+        dead.shadows.retain(|name| !run.shadows.contains(name));
+        let routes = run.meshed.as_ref().map(|meshed| &meshed.route);
+        dead.meshed = dead.meshed.filter(|meshed| Some(&meshed.route) != routes);
+    }
+    dead
 }
 
 pub(crate) fn forget(home: &Home, run: &Left) {
@@ -199,4 +217,30 @@ async fn tidy_routers(cluster: &Cluster, seen: &Overview) -> anyhow::Result<()> 
         info!("A dead run had left something: versions of service {}: {names}", routes.service);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(context: &str, name: &str) -> Status {
+        let meshed = Meshed { service: "shop".into(), route: name.into(), mark: Default::default() };
+        Status {
+            context: context.into(),
+            shadows: vec![name.into()],
+            meshed: Some(meshed),
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn what_a_later_run_has_made_under_the_same_name_is_not_cleaned_up() {
+        let dead = || run("test", "shop-kt-mesh-mine");
+
+        assert!(without(dead(), &[dead()]).is_empty());
+        for other in [run("test", "shop-kt-mesh-other"), run("elsewhere", "shop-kt-mesh-mine")] {
+            let left = without(dead(), &[other]);
+            assert!(left.shadows == dead().shadows && left.meshed.is_some());
+        }
+    }
 }
