@@ -23,7 +23,7 @@ pub use self::check::Occupied;
 pub use self::guard::{GuardEnd, GuardEvent};
 pub use self::lock::{Lock, LockWait, Owner};
 
-pub(crate) use self::lock::unlock_patch;
+pub(crate) use self::lock::{locked_since, unlock_patch};
 pub(crate) use self::record::{mark_of, read as read_record, selector as selector_of};
 pub(crate) use self::stuntman::stand_in;
 
