@@ -203,9 +203,20 @@ impl Cluster {
         service: &str,
         ours: &BTreeMap<String, String>,
     ) -> Result<Restored, Error> {
+        let otherwise = self.told_by_stuntman(service).await?;
+        self.restore_or_else(service, ours, otherwise).await
+    }
+
+    /// The same, but the stuntman stays for a router that leads there: callers come to it for a moment
+    /// yet. [`Cluster::remove_stuntman`] ends it.
+    pub async fn lead_back(&self, service: &str, ours: &BTreeMap<String, String>) -> Result<Restored, Error> {
+        let otherwise = self.told_by_stuntman(service).await?;
+        self.put_back(service, ours, otherwise).await.map(|(restored, _)| restored)
+    }
+
+    async fn told_by_stuntman(&self, service: &str) -> Result<Option<BTreeMap<String, String>>, Error> {
         let stuntman = self.service_if_any(&crate::names::stuntman(service)).await?;
-        let otherwise = stuntman.map(|stuntman| selector_of(&stuntman));
-        self.restore_or_else(service, ours, otherwise.filter(|selector| !selector.is_empty())).await
+        Ok(stuntman.map(|stuntman| selector_of(&stuntman)).filter(|selector| !selector.is_empty()))
     }
 
     async fn restore_or_else(

@@ -90,6 +90,17 @@ impl Cluster {
         patched.map(Some).map_err(api("updating service", &name))
     }
 
+    /// Deletes the stuntman of a Service that was led back, unless somebody redirects it again. Content
+    /// when there is none.
+    pub async fn remove_stuntman(&self, service: &str) -> Result<(), Error> {
+        let seen = self.stuntman(service).await?;
+        let read = self.service_if_any(service).await?;
+        match read.is_some_and(|read| read.annotations().contains_key(marks::SELECTOR)) {
+            true => Ok(()),
+            false => self.remove_seen_stuntman(service, seen).await,
+        }
+    }
+
     /// The stuntman of a Service, if it is ours.
     pub(super) async fn stuntman(&self, service: &str) -> Result<Option<Service>, Error> {
         let there = self.service_if_any(&names::stuntman(service)).await?;
