@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Cluster, DEMO, Ended, LOCAL, Laptop, Running};
+use e2e::{Cluster, DEMO, Ended, LOCAL, Laptop, Process, Running, Snapshot};
 
 /// A log-in program: notes who runs it and how, and prints what the API server wants to see.
 const LOGIN: &str = r#"#!/bin/sh
@@ -36,6 +36,27 @@ fn a_log_in_program_of_the_user_runs_as_the_user_under_sudo() {
         assert!(laptop.get("http://tomcat:8080").ok().contains(DEMO));
         assert_eq!(connect.interrupt(15).code, 0);
     }
+}
+
+#[test]
+fn after_a_kill_a_log_in_program_of_the_user_is_found_to_clean_up_in_the_cluster() {
+    let (cluster, laptop) = bed("killlogin");
+    let home = Home::new(&laptop);
+    home.with_log_in_program();
+    let before = cluster.snapshot();
+    home.write(
+        "credential",
+        &CREDENTIAL.replace("STATUS", &format!(r#"{{"token": "{}"}}"#, token(&cluster))),
+    );
+    let _connect = laptop.connect(&["-c", &home.path("login.conf")]);
+    laptop.run(&["rm", &home.path("said")]).ok();
+
+    let mine = |process: &Process| process.user == laptop.user() && process.args.contains(" connect");
+    laptop.kill9(&laptop.processes("ktctl").into_iter().find(mine).expect("connect runs as the user"));
+
+    Snapshot::wait_until_as(&before, 15, || cluster.snapshot());
+    let said = home.read("said");
+    assert!(said.contains(&format!("PATH={}:", home.path("bin"))), "{said}");
 }
 
 #[test]

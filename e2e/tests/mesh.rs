@@ -42,6 +42,24 @@ fn only_requests_with_the_mark_come_here_and_nothing_is_left() {
 }
 
 #[test]
+fn at_the_end_the_router_leads_callers_that_come_late_to_the_originals() {
+    let (cluster, laptop) = Laptop::with_cluster("meshlate");
+    let _local = laptop.serve(8080, LOCAL);
+    let mut mesh = mesh(&laptop, &["tomcat", "--expose", "8080", "--versionMark", "mine"]);
+
+    mesh.signal("INT");
+    mesh.wait_for("Original service tomcat recovered", 10);
+    let late = cluster.kubectl(&["get", "services,pods", "-o", "name"]).expect("names");
+
+    for name in ["service/tomcat-kt-stuntman", "pod/tomcat-kt-router"] {
+        assert!(late.lines().any(|line| line == name), "{name} is not in: {late}");
+    }
+    assert_eq!(mesh.wait(20).code, 0);
+    let after = cluster.kubectl(&["get", "services", "-o", "name"]).expect("names");
+    assert!(!after.contains("stuntman"), "{after}");
+}
+
+#[test]
 fn a_run_that_was_killed_before_it_made_the_routers_pod_does_not_hinder_the_next() {
     let (cluster, laptop) = Laptop::with_cluster("halfrouter");
     let before = cluster.snapshot();

@@ -44,11 +44,15 @@ pub enum Repair {
     Unlock {
         /// The locked Service.
         service: String,
+        /// Only if it is still the lock of this moment; nothing to take any away.
+        since: Option<i64>,
     },
     /// Take the lock of a workload away.
     UnlockWorkload {
         /// The locked workload.
         workload: WorkloadName,
+        /// Only if it is still the lock of this moment; nothing to take any away.
+        since: Option<i64>,
     },
     /// Delete an object.
     Delete {
@@ -86,10 +90,10 @@ impl fmt::Display for Repair {
             Repair::Scale { workload: WorkloadName { kind, name }, replicas } => {
                 write!(f, "scale {kind} {name} to {replicas}")
             }
-            Repair::UnlockWorkload { workload: WorkloadName { kind, name } } => {
+            Repair::UnlockWorkload { workload: WorkloadName { kind, name }, .. } => {
                 write!(f, "unlock {kind} {name}")
             }
-            Repair::Unlock { service } => write!(f, "unlock service {service}"),
+            Repair::Unlock { service, .. } => write!(f, "unlock service {service}"),
             Repair::Delete { object, .. } => write!(f, "delete {object}"),
             Repair::Pause(pause) => write!(f, "wait {} ms", pause.as_millis()),
         }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -149,13 +149,17 @@ impl Cluster {
             true => "please retry or use '--versionMark' parameter to spcify an uniq one",
             false => "please specify a different version mark",
         };
+        let taken = || Error::Taken { service: service.to_owned(), mark: mark.to_owned(), advice };
         if self.lives(&there) || there.labels().get(marks::CONTROL_BY).map(String::as_str) != Some(marks::KT)
         {
-            let (service, mark) = (service.to_owned(), mark.to_owned());
-            return Err(Error::Taken { service, mark, advice });
+            return Err(taken());
         }
-        let deleted = services.delete(name, &DeleteParams::default()).await;
-        deleted.map(drop).map_err(api("deleting service", name))?;
+        match services.delete(name, &redirect::only_this(&there)).await.map_err(ApiError::from) {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) if error.is_conflict() => return Err(taken()), // it has come to life
+            Err(source) => return Err(refused("deleting service", name, source)),
+        }
         self.delete_shadow(name).await.map_err(|source| refused("deleting pod", name, source))?;
         self.wait_until_gone(name).await
     }

@@ -198,7 +198,7 @@ impl Cluster {
         let mut all = Vec::new();
         for found in listed.items.iter().filter(|one| is_locked(*one)) {
             let read = workloads.get(&found.name_any()).await?;
-            let since = read.annotations().get(marks::LOCK).map(|lock| lock.trim().parse().unwrap_or(0));
+            let since = redirect::locked_since(&read);
             let workload = WorkloadName::new(kind, &read.name_any());
             all.extend(since.map(|since| Locked { workload, since, pods: pod_labels(&read) }));
         }
@@ -288,7 +288,7 @@ fn service(service: &Service) -> ServiceSeen {
         object: reference(Kind::Service, service),
         selector: redirect::selector_of(service),
         record,
-        lock: service.annotations().get(marks::LOCK).map(|lock| lock.trim().parse().unwrap_or(0)),
+        lock: redirect::locked_since(service),
         ours,
         heartbeat: heartbeat::read(service.annotations()).filter(|_| ours),
         annotated: !service.annotations().is_empty(),

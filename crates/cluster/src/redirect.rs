@@ -23,10 +23,10 @@ pub use self::check::Occupied;
 pub use self::guard::{GuardEnd, GuardEvent};
 pub use self::lock::{Lock, LockWait, Owner};
 
-pub(crate) use self::lock::unlock_patch;
+pub(crate) use self::lock::{locked_since, unlock_patch};
 pub(crate) use self::record::{mark_of, read as read_record, selector as selector_of};
 pub use self::stuntman::Stuntman;
-pub(crate) use self::stuntman::stand_in;
+pub(crate) use self::stuntman::{only_this, stand_in};
 
 use self::check::Standing;
 use crate::Cluster;
@@ -260,9 +260,20 @@ impl Cluster {
         service: &str,
         ours: &BTreeMap<String, String>,
     ) -> Result<Restored, Error> {
+        let otherwise = self.told_by_stuntman(service).await?;
+        self.restore_or_else(service, ours, otherwise).await
+    }
+
+    /// The same, but the stuntman stays for a router that leads there: callers come to it for a moment
+    /// yet. [`Cluster::remove_stuntman`] ends it.
+    pub async fn lead_back(&self, service: &str, ours: &BTreeMap<String, String>) -> Result<Restored, Error> {
+        let otherwise = self.told_by_stuntman(service).await?;
+        self.put_back(service, ours, otherwise).await.map(|(restored, _)| restored)
+    }
+
+    async fn told_by_stuntman(&self, service: &str) -> Result<Option<BTreeMap<String, String>>, Error> {
         let stuntman = self.service_if_any(&crate::names::stuntman(service)).await?;
-        let otherwise = stuntman.map(|stuntman| selector_of(&stuntman));
-        self.restore_or_else(service, ours, otherwise.filter(|selector| !selector.is_empty())).await
+        Ok(stuntman.map(|stuntman| selector_of(&stuntman)).filter(|selector| !selector.is_empty()))
     }
 
     async fn restore_or_else(
@@ -271,21 +282,32 @@ impl Cluster {
         ours: &BTreeMap<String, String>,
         otherwise: Option<BTreeMap<String, String>>,
     ) -> Result<Restored, Error> {
+        let (restored, stuntman) = self.put_back(service, ours, otherwise).await?;
+        self.remove_seen_stuntman(service, stuntman).await?;
+        Ok(restored)
+    }
+
+    /// Says also which stuntman is of no use any more.
+    async fn put_back(
+        &self,
+        service: &str,
+        ours: &BTreeMap<String, String>,
+        otherwise: Option<BTreeMap<String, String>>,
+    ) -> Result<(Restored, Option<Service>), Error> {
         for _ in 0..ROUNDS {
+            let stuntman = self.stuntman(service).await?; // as it is while the Service is still ours
             let Some(read) = self.service_if_any(service).await? else {
-                self.remove_stuntman(service).await?;
-                return Ok(Restored::Gone);
+                return Ok((Restored::Gone, stuntman));
             };
             let Some(step) = record::plan_restore(&read, ours, otherwise.as_ref()) else {
-                return Ok(Restored::NotOurs);
+                return Ok((Restored::NotOurs, None));
             };
             if let Some(patch) = &step.patch
                 && !self.patched("putting back service", service, patch).await?
             {
                 continue;
             }
-            self.remove_stuntman(service).await?;
-            return Ok(if step.was_ours { Restored::Done } else { Restored::NotOurs });
+            return Ok((if step.was_ours { Restored::Done } else { Restored::NotOurs }, stuntman));
         }
         Err(Error::Busy(service.to_owned()))
     }

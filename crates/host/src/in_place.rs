@@ -3,7 +3,10 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// As many as Linux follows.
+const LINKS: usize = 40;
 
 /// Content of a file; a missing one is `None`.
 pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
@@ -40,6 +43,16 @@ pub(crate) fn private_folder() -> DirBuilder {
 #[cfg(not(unix))]
 pub(crate) fn private_folder() -> DirBuilder {
     DirBuilder::new()
+}
+
+/// Where a file is made when one writes to `path`: that may be a link which leads nowhere.
+pub(crate) fn target(path: &Path) -> PathBuf {
+    let mut target = path.to_owned();
+    for _ in 0..LINKS {
+        let Ok(next) = fs::read_link(&target) else { break };
+        target = target.parent().map_or(next.clone(), |folder| folder.join(&next));
+    }
+    target
 }
 
 /// Removes a file; one that is gone already is fine.

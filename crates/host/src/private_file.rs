@@ -2,7 +2,7 @@
 //! run.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::in_place;
@@ -11,19 +11,22 @@ use crate::in_place;
 #[derive(Debug)]
 pub struct PrivateFile {
     path: PathBuf,
-    mark: String,
+    is_ours: IsOurs,
 }
 
+/// Tells by its content whether a file was made by a run of ours.
+pub type IsOurs = fn(&str) -> bool;
+
 impl PrivateFile {
-    /// Writes a new file. `mark` is how its first line begins: a file that has it, which a dead run may
-    /// have left, is replaced; any other one is not.
+    /// Writes a new file. One that `is_ours`, which a dead run may have left, is replaced; any other one
+    /// is not.
     ///
     /// # Errors
     /// There is a file of somebody else, or the folder is not writable.
-    pub fn create(path: &Path, mark: &str, text: &str) -> io::Result<Self> {
-        remove(path, mark)?;
+    pub fn create(path: &Path, is_ours: IsOurs, text: &str) -> io::Result<Self> {
+        remove(path, is_ours)?;
         let mut file = new(path)?;
-        let made = Self { path: path.to_owned(), mark: mark.to_owned() };
+        let made = Self { path: path.to_owned(), is_ours };
         file.write_all(text.as_bytes())?;
         Ok(made)
     }
@@ -31,22 +34,20 @@ impl PrivateFile {
 
 impl Drop for PrivateFile {
     fn drop(&mut self) {
-        let _ = remove(&self.path, &self.mark); // somebody has put his own in its place
+        let _ = remove(&self.path, self.is_ours); // somebody has put his own in its place
     }
 }
 
-/// Removes a file whose first line begins with `mark`. Content when there is none.
+/// Removes a file that `is_ours`. Content when there is none.
 ///
 /// # Errors
 /// The file is somebody else's, or can not be removed.
-pub fn remove(path: &Path, mark: &str) -> io::Result<()> {
-    let file = match File::open(path) {
+pub fn remove(path: &Path, is_ours: IsOurs) -> io::Result<()> {
+    let content = match fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        file => file?,
+        content => content?,
     };
-    let mut first = String::new();
-    let is_ours = BufReader::new(file).read_line(&mut first).is_ok() && first.starts_with(mark);
-    match is_ours {
+    match is_ours(&String::from_utf8_lossy(&content)) {
         true => in_place::remove(path),
         false => Err(io::Error::new(ErrorKind::AlreadyExists, "the file exists, and was not made by ktctl")),
     }
@@ -79,7 +80,7 @@ pub fn whole(path: &Path) -> io::Result<PathBuf> {
 mod tests {
     use super::*;
 
-    const MARK: &str = "# by ktctl";
+    const MARK: IsOurs = |text| text.starts_with("# by ktctl");
 
     #[cfg(unix)]
     #[test]

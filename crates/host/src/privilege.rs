@@ -15,6 +15,7 @@ use linux as platform;
 #[cfg(not(target_os = "linux"))]
 use other as platform;
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
@@ -33,6 +34,20 @@ pub struct User {
     pub home: PathBuf,
     /// Program that runs after log-in.
     pub shell: PathBuf,
+}
+
+impl User {
+    /// The environment for a program of his, made of that of `sudo`: programs for log-in read what he
+    /// has let through.
+    #[must_use]
+    pub fn environment(&self, present: impl Iterator<Item = (OsString, OsString)>) -> Vec<(String, String)> {
+        let own = Environment::of(self).changes;
+        let is_own = |name: &str| own.iter().any(|(own, _)| own == name);
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let kept = present.filter_map(text).filter(|(name, _)| !name.starts_with("SUDO_") && !is_own(name));
+        kept.chain(own.clone()).collect()
+    }
 }
 
 /// Rights could not be given up; the process must not go on.
@@ -112,6 +127,23 @@ pub fn become_user(user: &User) -> Result<Environment, Error> {
     Ok(Environment::of(user))
 }
 
+/// Sets `PATH` as the user has it after log-in, in a process that was started as that user with his
+/// [`User::environment`]. Takes 2 s at most; without an answer it stays.
+///
+/// # Errors
+/// Other threads run already; nothing is changed then.
+pub fn find_login_path() -> Result<(), Error> {
+    let read = |name| std::env::var(name).ok();
+    let (Some(home), Some(name), Some(shell)) = (read("HOME"), read("USER"), read("SHELL")) else {
+        return Ok(());
+    };
+    let user = User { uid: 0, gid: 0, name, home: home.into(), shell: shell.into() };
+    match login_path(&user) {
+        Some(path) => Environment { changes: Vec::new() }.with_path(path).apply(),
+        None => Ok(()),
+    }
+}
+
 /// `PATH` as the user has it after log-in: `sudo` replaces it, and exec plug-ins of kubeconfigs
 /// often live in folders of the user. To be called as that user; takes 2 s at most.
 #[must_use]
@@ -125,4 +157,31 @@ pub fn login_path(user: &User) -> Option<String> {
 /// The system refuses; the old number stays.
 pub fn raise_open_files_limit() -> io::Result<u64> {
     platform::raise_open_files_limit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_of_the_user_gets_his_variables_and_none_of_root() {
+        let user =
+            User { uid: 7, gid: 7, name: "ann".into(), home: "/home/ann".into(), shell: "/bin/zsh".into() };
+        let present =
+            [("HOME", "/root"), ("SUDO_USER", "ann"), ("KUBECONFIG", "/k"), ("AWS_PROFILE", "test")];
+        let present = present.map(|(name, value)| (name.into(), value.into())).into_iter();
+
+        let environment = user.environment(present);
+
+        let texts: Vec<String> = environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let wanted = [
+            "KUBECONFIG=/k",
+            "AWS_PROFILE=test",
+            "HOME=/home/ann",
+            "USER=ann",
+            "LOGNAME=ann",
+            "SHELL=/bin/zsh",
+        ];
+        assert_eq!(texts, wanted);
+    }
 }

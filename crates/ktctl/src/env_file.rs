@@ -29,7 +29,7 @@ pub(crate) async fn write(
     let environment = cluster.environment(labels, exposed).await?;
     let whole = private_file::whole(path).map_err(|error| refused(path, &error))?;
     journal.note_env_file(&whole);
-    let written = PrivateFile::create(&whole, MARK, &text(&environment));
+    let written = PrivateFile::create(&whole, is_ours, &text(&environment));
     let file = written.map_err(|error| refused(path, &error))?;
     let known = environment.variables.iter().filter(|variable| variable.value.is_ok()).count();
     info!(
@@ -47,10 +47,14 @@ pub(crate) async fn write(
 /// Removes what a dead run has left.
 pub(crate) fn remove_left(path: Option<&PathBuf>) {
     let Some(path) = path else { return };
-    match private_file::remove(path, MARK) {
+    match private_file::remove(path, is_ours) {
         Ok(()) => debug!(path = %path.display(), "the file with the environment is gone"),
         Err(error) => debug!(%error, path = %path.display(), "the file stays"),
     }
+}
+
+fn is_ours(text: &str) -> bool {
+    text.starts_with(MARK)
 }
 
 fn refused(path: &Path, error: &std::io::Error) -> Advised {

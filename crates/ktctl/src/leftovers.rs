@@ -140,7 +140,12 @@ async fn connect(status: &Status) -> anyhow::Result<Cluster> {
         namespace: Some(status.namespace.clone()),
         embedded: None,
     };
-    Ok(Cluster::connect(&access).await?)
+    let cluster = Cluster::connect(&access).await?;
+    let (server, now) = (&status.server, cluster.server());
+    if !server.is_empty() && *server != now {
+        anyhow::bail!("context '{}' leads to {now} now, and not to {server} any more", status.context);
+    }
+    Ok(cluster)
 }
 
 async fn undo(status: &Status) -> anyhow::Result<()> {

@@ -154,14 +154,7 @@ fn spawn_helper(lock: Option<&InstanceLock>) -> anyhow::Result<Spawned> {
     let paths = kt_host::Paths::system();
     let heir = privilege::invoking_user().map(|user| Heir {
         args: vec![HEIR.into()],
-        env: [("HOME", user.home.display().to_string()), ("USER", user.name.clone())]
-            .map(|(name, value)| (name.to_owned(), value))
-            .into_iter()
-            .chain(
-                std::env::vars()
-                    .filter(|(name, _)| name.to_lowercase().ends_with("_proxy") || name == "KUBECONFIG"),
-            )
-            .collect(),
+        env: user.environment(std::env::vars_os()),
         folder: "/".into(),
         ids: (user.uid, user.gid),
     });
@@ -197,9 +190,13 @@ async fn access(global: &Global) -> anyhow::Result<Cluster> {
     Ok(cluster)
 }
 
-/// Cleans up in clusters after runs of this user that were killed.
+/// Cleans up in clusters after runs of this user that were killed, with his kubeconfig and his programs.
 fn heir() -> ExitCode {
+    let found = privilege::find_login_path(); // before there are threads
     report::start(false);
+    if let Err(error) = found {
+        debug!(%error, "the PATH stays as it is");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => {

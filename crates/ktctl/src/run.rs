@@ -125,6 +125,8 @@ impl End {
 #[serde(default)]
 pub(crate) struct Status {
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// URL of the API server; empty in journals of older versions.
+    pub(crate) server: String,
     pub(crate) context: String,
     pub(crate) namespace: String,
     /// Names of shadows.
@@ -189,7 +191,8 @@ impl Journals {
     /// Opens the journal of what the run makes in a cluster.
     pub(crate) fn open(&self, global: &Global, cluster: &Cluster) -> anyhow::Result<Journal> {
         let status = Status {
-            kubeconfig: global.kubeconfig.clone(),
+            kubeconfig: kubeconfig_of(global),
+            server: cluster.server(),
             context: cluster.context().into(),
             namespace: cluster.namespace().into(),
             ..Status::default()
@@ -197,6 +200,14 @@ impl Journals {
         let file = self.home.run_file(self.component, &status).context("writing the run's journal")?;
         Ok(Journal { open: Arc::new(Mutex::new(Some((file, status)))) })
     }
+}
+
+/// The file as whoever comes after this run finds it, from another folder and with other variables.
+/// Several files in `KUBECONFIG` are left to the variable.
+fn kubeconfig_of(global: &Global) -> Option<PathBuf> {
+    let told = || std::env::var_os("KUBECONFIG").filter(|paths| std::env::split_paths(paths).count() == 1);
+    let path = global.kubeconfig.clone().or_else(|| told().map(PathBuf::from))?;
+    Some(std::path::absolute(&path).unwrap_or(path))
 }
 
 /// The journal of a run. Each thing is written down before it is made. Cloning shares it.

@@ -46,14 +46,16 @@ pub fn plan_recover(service: &str, seen: &Overview) -> Result<Recovery, NoRecove
     }
     let found = seen.service(service).ok_or_else(|| NoRecovery::NoService(service.to_owned()))?;
     let mut plan: Vec<Repair> =
-        found.lock.iter().map(|_| Repair::Unlock { service: service.to_owned() }).collect();
+        found.lock.iter().map(|_| Repair::Unlock { service: service.to_owned(), since: None }).collect();
     let record = crate::redirect::mark_of(&found.selector);
     let original = match &found.record {
         Record::Selector(Some(original)) => original,
         _ => &record,
     };
     let workloads = seen.locked.iter().filter(|locked| locked.is_selected_by(original));
-    plan.extend(workloads.map(|locked| Repair::UnlockWorkload { workload: locked.workload.clone() }));
+    plan.extend(
+        workloads.map(|locked| Repair::UnlockWorkload { workload: locked.workload.clone(), since: None }),
+    );
     plan.extend(by_record(found, seen)?);
     if !plan.is_empty() {
         return Ok(Recovery::Repairs(plan));

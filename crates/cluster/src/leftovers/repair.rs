@@ -87,8 +87,10 @@ impl Cluster {
                 })
             }
             Repair::Scale { workload, replicas } => self.scale(workload, *replicas).await.map_err(failed),
-            Repair::UnlockWorkload { workload } => self.unlock_any_workload(workload).await.map_err(failed),
-            Repair::Unlock { service } => self.unlock_any(service).await,
+            Repair::UnlockWorkload { workload, since } => {
+                self.unlock_seen_workload(workload, *since).await.map_err(failed)
+            }
+            Repair::Unlock { service, since } => self.unlock_seen(service, *since).await,
             Repair::Delete { object, beat, .. } => self.delete(object, *beat).await.map_err(failed),
             Repair::Pause(pause) => {
                 tokio::time::sleep(*pause).await;
@@ -130,12 +132,16 @@ impl Cluster {
         }
     }
 
-    /// Takes the lock away, whoever's it is.
-    async fn unlock_any_workload(&self, workload: &WorkloadName) -> Result<Outcome, ApiError> {
+    /// Takes the lock of the moment `since` away, or any.
+    async fn unlock_seen_workload(
+        &self,
+        workload: &WorkloadName,
+        since: Option<i64>,
+    ) -> Result<Outcome, ApiError> {
         let workloads = self.workloads(workload.kind);
         let Some(read) = workloads.get_opt(&workload.name).await? else { return Ok(Outcome::Gone) };
-        if !read.annotations().contains_key(crate::marks::LOCK) {
-            return Ok(Outcome::Gone);
+        if let Some(left_alone) = other_lock(&read, since) {
+            return Ok(left_alone);
         }
         let patch = Patch::Merge(redirect::unlock_patch(&read));
         let patched = workloads.patch(&workload.name, &PatchParams::default(), &patch).await;
@@ -146,15 +152,24 @@ impl Cluster {
         }
     }
 
-    /// Takes the lock away, whoever's it is.
-    async fn unlock_any(&self, service: &str) -> Result<Outcome, Error> {
+    /// Takes the lock of the moment `since` away, or any.
+    async fn unlock_seen(&self, service: &str, since: Option<i64>) -> Result<Outcome, Error> {
         let Some(read) = self.service_if_any(service).await? else { return Ok(Outcome::Gone) };
-        if !read.annotations().contains_key(crate::marks::LOCK) {
-            return Ok(Outcome::Gone);
+        if let Some(left_alone) = other_lock(&read, since) {
+            return Ok(left_alone);
         }
         let patch = redirect::unlock_patch(&read);
         let patched = self.patched("unlocking service", service, &patch).await?;
         Ok(if patched { Outcome::Done } else { Outcome::Alive })
+    }
+}
+
+/// What to say of a lock that is not the one of the moment `since`: somebody else has it by now.
+fn other_lock(object: &impl ResourceExt, since: Option<i64>) -> Option<Outcome> {
+    match (redirect::locked_since(object), since) {
+        (None, _) => Some(Outcome::Gone),
+        (Some(now), Some(seen)) if now != seen => Some(Outcome::Alive),
+        _ => None,
     }
 }
 
@@ -197,6 +212,19 @@ mod tests {
 
     fn delete(stands_for: Option<StandsFor>) -> Repair {
         Repair::Delete { object: ObjectRef::new(Kind::Pod, "x", ""), beat: None, stands_for }
+    }
+
+    #[test]
+    fn a_lock_that_somebody_took_since_the_look_is_left_alone() {
+        let locked = |annotations| -> k8s_openapi::api::core::v1::Service {
+            serde_json::from_value(serde_json::json!({"metadata": {"annotations": annotations}})).unwrap()
+        };
+        let (free, fresh) = (locked(serde_json::json!({})), locked(serde_json::json!({"kt-lock": "1000"})));
+
+        assert_eq!(other_lock(&fresh, Some(700)), Some(Outcome::Alive));
+        assert_eq!(other_lock(&fresh, Some(1000)), None);
+        assert_eq!(other_lock(&fresh, None), None, "to recover a service ends whatever is there");
+        assert_eq!(other_lock(&free, Some(700)), Some(Outcome::Gone));
     }
 
     #[test]

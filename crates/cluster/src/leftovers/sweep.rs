@@ -110,8 +110,11 @@ impl Sweep<'_> {
         let services = self.seen.services.iter().filter(expired);
         let workloads = self.seen.locked.iter().filter(move |locked| self.now - locked.since > expiry);
         services
-            .map(|service| Repair::Unlock { service: service.object.name.clone() })
-            .chain(workloads.map(|locked| Repair::UnlockWorkload { workload: locked.workload.clone() }))
+            .map(|service| Repair::Unlock { service: service.object.name.clone(), since: service.lock })
+            .chain(workloads.map(|locked| Repair::UnlockWorkload {
+                workload: locked.workload.clone(),
+                since: Some(locked.since),
+            }))
     }
 
     fn deletes(&self, restored: &[&ServiceSeen]) -> Vec<Repair> {
@@ -319,6 +322,8 @@ mod tests {
         let seen = overview(vec![], vec![locked("old", NOW - 181), locked("young", NOW - 180)]);
 
         assert_eq!(plan(&seen, &[]), ["unlock service old"]);
+        let old = Repair::Unlock { service: "old".into(), since: Some(NOW - 181) };
+        assert_eq!(plan_sweep(&seen, NOW, STALE, &BTreeSet::new()), [old], "no younger one");
     }
 
     #[test]

@@ -128,6 +128,11 @@ impl Cluster {
     }
 }
 
+/// The moment of the lock, whoever's it is; of one that can not be read, 0.
+pub(crate) fn locked_since(object: &impl ResourceExt) -> Option<i64> {
+    object.annotations().get(marks::LOCK).map(|lock| lock.trim().parse().unwrap_or(0))
+}
+
 /// The lock of somebody else that still binds. One that can not be read binds nobody.
 pub(crate) fn held(object: &impl ResourceExt, now: i64, expiry: Duration) -> Option<LockWait> {
     let since: i64 = object.annotations().get(marks::LOCK)?.trim().parse().ok()?;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::ObjectMeta;
 use kube::{Api, ResourceExt};
 use serde_json::json;
@@ -120,21 +120,60 @@ impl Cluster {
         patched.map(Some).map_err(api("updating service", &name))
     }
 
-    /// Deletes the stuntman of `service`, if there is one and it is ours.
-    pub(crate) async fn remove_stuntman(&self, service: &str) -> Result<(), Error> {
-        let services: Api<Service> = self.objects();
-        let name = names::stuntman(service);
-        let there = services.get_opt(&name).await.map_err(api("reading service", &name))?;
-        if !there.as_ref().is_some_and(is_ours) {
-            return Ok(());
-        }
-        match services.delete(&name, &DeleteParams::default()).await.map_err(ApiError::from) {
-            Err(source) if !source.is_not_found() => {
-                Err(Error::Api { deed: "deleting service", service: name, source })
-            }
-            _ => Ok(()),
+    /// Deletes the stuntman of a Service that was led back, unless somebody redirects it again. Content
+    /// when there is none.
+    pub async fn remove_stuntman(&self, service: &str) -> Result<(), Error> {
+        let seen = self.stuntman(service).await?;
+        let read = self.service_if_any(service).await?;
+        match read.is_some_and(|read| read.annotations().contains_key(marks::SELECTOR)) {
+            true => Ok(()),
+            false => self.remove_seen_stuntman(service, seen).await,
         }
     }
+
+    /// The stuntman of a Service, if it is ours.
+    pub(super) async fn stuntman(&self, service: &str) -> Result<Option<Service>, Error> {
+        let there = self.service_if_any(&names::stuntman(service)).await?;
+        Ok(there.filter(is_ours))
+    }
+
+    /// Deletes the stuntman as it was `seen` before the Service was put back. Since then somebody may
+    /// have made it his own, for a redirect of his.
+    pub(super) async fn remove_seen_stuntman(
+        &self,
+        service: &str,
+        seen: Option<Service>,
+    ) -> Result<(), Error> {
+        let (services, name): (Api<Service>, String) = (self.objects(), names::stuntman(service));
+        let mut seen = seen;
+        for _ in 0..super::ROUNDS {
+            let Some(stuntman) = &seen else { return Ok(()) };
+            match services.delete(&name, &only_this(stuntman)).await.map_err(ApiError::from) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_not_found() => return Ok(()),
+                Err(error) if error.is_conflict() => {} // a heartbeat, or somebody else
+                Err(source) => return Err(Error::Api { deed: "deleting service", service: name, source }),
+            }
+            seen = self.stuntman(service).await?;
+            if self.is_in_use(service).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::Busy(name))
+    }
+
+    /// Does somebody redirect the Service, or is about to?
+    async fn is_in_use(&self, service: &str) -> Result<bool, Error> {
+        let read = self.service_if_any(service).await?;
+        let has = |key| read.as_ref().is_some_and(|read| read.annotations().contains_key(key));
+        Ok(has(marks::SELECTOR) || has(marks::LOCK))
+    }
+}
+
+/// Nothing but the object as it was read.
+pub(crate) fn only_this(read: &Service) -> DeleteParams {
+    let preconditions = Preconditions { uid: read.uid(), resource_version: read.resource_version() };
+    DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }
 }
 
 fn is_ours(service: &Service) -> bool {
@@ -143,7 +182,39 @@ fn is_ours(service: &Service) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+    use crate::fake::{self, Asked};
+
+    #[tokio::test]
+    async fn a_stuntman_of_somebody_who_came_in_between_stays() {
+        let there = |version: &str, annotations: Value| {
+            let metadata = json!({
+                "name": "any", "uid": "u", "resourceVersion": version, "labels": {"control-by": "kt"},
+                "annotations": annotations
+            });
+            json!({"kind": "Service", "apiVersion": "v1", "metadata": metadata}).to_string()
+        };
+        let answer = move |asked: &Asked| match (asked.line.as_str(), &asked.body["preconditions"]) {
+            (line, only) if line.starts_with("DELETE") => match only["resourceVersion"] == "2" {
+                true => (200, there("2", json!({}))),
+                false => fake::refusal(409, "Conflict"),
+            },
+            (line, _) if line.ends_with("/echo") => (200, there("9", json!({"kt-selector": "{}"}))),
+            (line, _) if line.ends_with("/free") => (200, there("9", json!({}))),
+            _ => (200, there("2", json!({}))), // a stuntman, at a later look
+        };
+        let (cluster, log) = fake::cluster(crate::Settings::default(), answer).await;
+        let seen: Service =
+            serde_json::from_value(json!({"metadata": {"uid": "u", "resourceVersion": "1"}})).unwrap();
+        let deletes = || log.lock().unwrap().iter().filter(|asked| asked.line.starts_with("DELETE")).count();
+
+        cluster.remove_seen_stuntman("echo", Some(seen.clone())).await.unwrap();
+        assert_eq!(deletes(), 1, "it is in use again");
+        cluster.remove_seen_stuntman("free", Some(seen)).await.unwrap();
+        assert_eq!(deletes(), 3, "that was a heartbeat");
+    }
 
     #[test]
     fn one_that_was_made_is_used_while_it_is_young_and_the_service_is_the_same() {

@@ -1,15 +1,19 @@
 //! What the user's shell makes of `PATH`.
 
-use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::io::{ErrorKind, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::User;
 
 /// Start files of shells can be slow; without an answer the present `PATH` stays.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(10);
+/// More than a pipe holds: what is there when the shell ends is read in one go.
+const AT_ONCE: u64 = 1 << 17;
 
 /// Start files may print a greeting: only the line with this beginning counts.
 const MARK: &str = "KT_PATH=";
@@ -29,26 +33,31 @@ pub(super) fn login_path(user: &User) -> Option<String> {
         .stderr(Stdio::null())
         .spawn()
         .ok()?;
-    if !ends_in_time(&mut shell) {
+    let output = shell.stdout.take().and_then(|output| said_in_time(&mut shell, output));
+    if output.is_none() {
         let _ = shell.kill();
         let _ = shell.wait();
-        return None;
     }
-    let mut output = Vec::new();
-    shell.stdout?.read_to_end(&mut output).ok()?;
-    last_path(&String::from_utf8_lossy(&output))
+    last_path(&String::from_utf8_lossy(&output?))
 }
 
-fn ends_in_time(shell: &mut Child) -> bool {
-    let since = Instant::now();
+/// What the shell has said by its end, without a thread: those would hinder the change of our own
+/// environment. What its start files left running may hold the pipe open for ever.
+fn said_in_time(shell: &mut Child, mut output: ChildStdout) -> Option<Vec<u8>> {
+    fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).ok()?;
+    let (since, mut said) = (Instant::now(), Vec::new());
     while since.elapsed() < PATIENCE {
-        match shell.try_wait() {
-            Ok(Some(status)) => return status.success(),
-            Ok(None) => sleep(PAUSE),
-            Err(_) => return false,
+        let ended = shell.try_wait().ok()?;
+        match output.by_ref().take(AT_ONCE).read_to_end(&mut said) {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return None,
+            _ => {} // all that is there for the moment
+        }
+        match ended {
+            Some(status) => return status.success().then_some(said),
+            None => sleep(PAUSE),
         }
     }
-    false
+    None
 }
 
 fn last_path(output: &str) -> Option<String> {
@@ -66,6 +75,21 @@ mod tests {
 
         assert_eq!(last_path(output).as_deref(), Some("/home/dev1/bin:/usr/bin"));
         assert_eq!(last_path("Welcome\nKT_PATH=\n"), None);
+    }
+
+    #[test]
+    fn what_a_profile_leaves_running_is_not_waited_for() {
+        let home = tempfile::tempdir().unwrap();
+        let profile = "sleep 20 &\nhead -c 100000 /dev/zero | tr '\\0' x\nPATH=/mine:$PATH\n";
+        std::fs::write(home.path().join(".profile"), profile).unwrap();
+        let home = home.path().to_owned();
+        let user = User { uid: 1, gid: 1, name: "x".into(), home, shell: "/bin/sh".into() };
+        let since = Instant::now();
+
+        let path = login_path(&user).unwrap();
+
+        assert!(path.starts_with("/mine:"), "{path}");
+        assert!(since.elapsed() < Duration::from_secs(5));
     }
 
     #[test]

@@ -40,8 +40,8 @@ pub(super) fn command(repair: &Repair, namespace: &str) -> Option<String> {
         Repair::Scale { workload: WorkloadName { kind, name }, replicas } => {
             kubectl(format!("scale {kind}/{name} --replicas={replicas}"))
         }
-        Repair::Unlock { service } => kubectl(unlock(&format!("service/{service}"))),
-        Repair::UnlockWorkload { workload: WorkloadName { kind, name } } => {
+        Repair::Unlock { service, .. } => kubectl(unlock(&format!("service/{service}"))),
+        Repair::UnlockWorkload { workload: WorkloadName { kind, name }, .. } => {
             kubectl(unlock(&format!("{kind}/{name}")))
         }
         Repair::Delete { object: ObjectRef { kind, name, .. }, .. } => {
@@ -91,7 +91,7 @@ mod tests {
     }
 
     fn unlock() -> Repair {
-        Repair::UnlockWorkload { workload: String::from("echo").into() }
+        Repair::UnlockWorkload { workload: String::from("echo").into(), since: None }
     }
 
     fn scale() -> Repair {
@@ -125,7 +125,8 @@ mod tests {
             Repair::Delete { object: ObjectRef::new(Kind::ConfigMap, "x", ""), beat: None, stands_for: None };
         let restore = Repair::RestoreService { service: "echo".into(), selects: Default::default() };
 
-        let all = [unlock(), scale(), delete, restore, Repair::Unlock { service: "echo".into() }];
+        let all =
+            [unlock(), scale(), delete, restore, Repair::Unlock { service: "echo".into(), since: None }];
         let commands: Vec<String> = all.iter().filter_map(|repair| command(repair, "dev")).collect();
 
         let wanted = [

@@ -41,9 +41,9 @@ pub(super) fn split<'a>(plan: &'a [Repair], seen: &Overview) -> Vec<(Section, Ve
 /// The line of one repair.
 pub(super) fn item(repair: &Repair) -> String {
     match repair {
-        Repair::RestoreService { service, .. } | Repair::Unlock { service } => service.clone(),
+        Repair::RestoreService { service, .. } | Repair::Unlock { service, .. } => service.clone(),
         Repair::Scale { workload, replicas } => format!("{} -> {replicas}", workload.text()),
-        Repair::UnlockWorkload { workload } => workload.text(),
+        Repair::UnlockWorkload { workload, .. } => workload.text(),
         Repair::Delete { object, .. } => object.name.clone(),
         Repair::Pause(_) => String::new(),
     }
@@ -138,8 +138,8 @@ mod tests {
             restore("a"),
             restore("b"),
             Repair::Scale { workload: String::from("c").into(), replicas: 2 },
-            Repair::Unlock { service: "d".into() },
-            Repair::UnlockWorkload { workload: String::from("statefulset/g").into() },
+            Repair::Unlock { service: "d".into(), since: None },
+            Repair::UnlockWorkload { workload: String::from("statefulset/g").into(), since: None },
             Repair::Pause(Duration::from_secs(1)),
             delete(Kind::Pod, "e"),
             delete(Kind::Pod, "f"),

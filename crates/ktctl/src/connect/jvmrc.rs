@@ -9,8 +9,6 @@ use crate::failure::Advised;
 use crate::run::Journal;
 
 const NAME: &str = ".jvmrc";
-/// The first line tells our file from one that the user wrote.
-const FIRST: &str = "-DsocksProxyHost=127.0.0.1";
 
 /// Writes the file into the folder, if one was named. It goes when what is returned is dropped.
 pub(super) fn write(
@@ -25,17 +23,43 @@ pub(super) fn write(
     };
     let path = private_file::whole(&folder.join(NAME)).map_err(refused)?;
     journal.note_jvmrc(&path);
-    let text = format!("{FIRST}\n-DsocksProxyPort={port}\n");
-    let file = PrivateFile::create(&path, FIRST, &text).map_err(refused)?;
+    let file = PrivateFile::create(&path, is_ours, &text(&port.to_string())).map_err(refused)?;
     info!("Proxy for Java programs written to {}", path.display());
     Ok(Some(file))
+}
+
+fn text(port: &str) -> String {
+    format!("-DsocksProxyHost=127.0.0.1\n-DsocksProxyPort={port}\n")
+}
+
+/// Nothing but what we write: a user may well have begun his own file with the same line.
+fn is_ours(content: &str) -> bool {
+    let port = content.trim_end().rsplit('=').next().unwrap_or_default();
+    port.parse::<u16>().is_ok() && content == text(port)
 }
 
 /// Removes what a dead run has left.
 pub(crate) fn remove_left(path: Option<&PathBuf>) {
     if let Some(path) = path
-        && let Err(error) = private_file::remove(path, FIRST)
+        && let Err(error) = private_file::remove(path, is_ours)
     {
         debug!(%error, path = %path.display(), "the file stays");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_the_user_is_not_taken_for_ours_by_its_first_line() {
+        let ours = text("2223");
+
+        assert!(is_ours(&ours));
+        let own = ["-DsocksProxyHost=127.0.0.1\n", "-DsocksProxyHost=127.0.0.1\n-Xmx1g\n", ""];
+        let more = [format!("{ours}-Xmx1g\n"), format!("{ours}-DmyPort=8080\n")];
+        for own in own.into_iter().chain(more.iter().map(String::as_str)) {
+            assert!(!is_ours(own), "{own:?}");
+        }
     }
 }

@@ -248,9 +248,11 @@ pub(super) async fn strangers(
 }
 
 async fn end(cluster: &Cluster, service: &str, router: &Router) -> anyhow::Result<Left> {
-    put_back(cluster, service, &router.mark).await?;
-    sleep(SETTLE).await; // nodes learn a moment later
+    cluster.lead_back(service, &router.mark).await?;
+    info!("Original service {service} recovered");
+    sleep(SETTLE).await; // nodes learn a moment later, and the router leads to the stuntman
     cluster.remove_router(service).await?;
+    cluster.remove_stuntman(service).await?;
     Ok(Left::Last)
 }
 

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
@@ -19,7 +19,7 @@ use crate::resolver::resolved::Resolved;
 use crate::resolver::{self, Backend, resolv_conf};
 use crate::routes::difference;
 use crate::undo::{chain, undo};
-use crate::{Change, Paths, hosts};
+use crate::{Change, Paths, hosts, in_place};
 
 /// The laptop, and what this run has done to it.
 pub(super) struct Laptop {
@@ -143,15 +143,15 @@ impl Laptop {
             resolved.make((device, index), server, search, suffixes).await?;
             return Ok(Backend::Resolved);
         }
-        let path = self.paths.resolv_conf.clone();
-        self.journal.record(Entry::ResolvConf { created: is_missing(&path), path: path.clone() })?;
+        let (path, created) = place(&self.paths.resolv_conf);
+        self.journal.record(Entry::ResolvConf { created, path: path.clone() })?;
         resolv_conf::make(&path, server, search)?;
         Ok(Backend::ResolvConf)
     }
 
     fn make_hosts(&mut self, entries: &[(IpAddr, String)]) -> Result<Report, Failure> {
-        let path = self.paths.hosts.clone();
-        self.journal.record(Entry::Hosts { created: is_missing(&path), path: path.clone() })?;
+        let (path, created) = place(&self.paths.hosts);
+        self.journal.record(Entry::Hosts { created, path: path.clone() })?;
         hosts::write(&path, entries)?;
         Ok(Report::Hosts)
     }
@@ -166,9 +166,13 @@ impl Laptop {
     }
 }
 
-/// Also for a link that leads nowhere.
-fn is_missing(path: &Path) -> bool {
-    !path.exists()
+/// The file to write, and whether that makes it. Of a link which leads nowhere it is the file there:
+/// that one has to go again, and not the link.
+fn place(path: &Path) -> (PathBuf, bool) {
+    match path.exists() {
+        true => (path.to_owned(), false),
+        false => (in_place::target(path), true),
+    }
 }
 
 /// What is wanted and neither in the system's table nor known to have failed.
@@ -188,4 +192,26 @@ fn device_failure(error: &device::Error) -> Failure {
         _ => FailureKind::Other,
     };
     Failure { kind, text: chain(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_link_led_to_that_was_not_there_goes_again_and_the_link_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let [link, between, target] = ["resolv.conf", "between", "run"].map(|name| folder.path().join(name));
+        std::os::unix::fs::symlink("between", &link).unwrap();
+        std::os::unix::fs::symlink(&target, &between).unwrap();
+
+        let (path, created) = place(&link);
+        resolv_conf::make(&path, [10, 0, 0, 1].into(), &[]).unwrap();
+        assert!(link.exists() && created);
+        assert_eq!(place(&link), (link.clone(), false), "now it leads somewhere");
+        resolv_conf::undo(&path, created).unwrap();
+
+        assert!(!target.exists());
+        assert!(link.is_symlink() && between.is_symlink());
+    }
 }
