@@ -216,6 +216,12 @@ impl Laptop {
         Pulled(self)
     }
 
+    /// Makes the link slow (see [`Laptop::link`]) until this is dropped.
+    pub fn slow_link(&self, how: &[&str]) -> SlowLink<'_> {
+        self.link(how);
+        SlowLink(self)
+    }
+
     /// Cuts the connection that carries the flows, as a proxy that restarts does. It is the one that
     /// never rests: others, such as those that watch, say nothing and so learn nothing.
     ///
@@ -292,6 +298,16 @@ pub struct Pulled<'a>(&'a Laptop);
 impl Drop for Pulled<'_> {
     fn drop(&mut self) {
         self.0.link(&["--up"]);
+    }
+}
+
+/// A slow link; plain again when this is dropped.
+#[derive(Debug)]
+pub struct SlowLink<'a>(&'a Laptop);
+
+impl Drop for SlowLink<'_> {
+    fn drop(&mut self) {
+        self.0.link(&[]);
     }
 }
 

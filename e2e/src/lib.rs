@@ -19,7 +19,7 @@ mod transfer;
 pub use bed::{domain, ktctl, load_image, load_program_as, long, skip};
 pub use cluster::Cluster;
 pub use conversation::Conversation;
-pub use laptop::{Kind, Laptop, Process, Pulled};
+pub use laptop::{Kind, Laptop, Process, Pulled, SlowLink};
 pub use policy::Policy;
 pub use proxy::{Proxy, cache, unused_port};
 pub use running::{Ended, Running};

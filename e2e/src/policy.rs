@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{Cluster, wait_until};
 
-/// A `ValidatingAdmissionPolicy` for the pods of one namespace; it goes when this is dropped.
+/// A `ValidatingAdmissionPolicy` for one namespace; it goes when this is dropped.
 #[derive(Debug)]
 pub struct Policy<'a> {
     cluster: &'a Cluster,
@@ -20,19 +20,33 @@ impl<'a> Policy<'a> {
     /// # Panics
     /// When the API server does not take it, or does not follow it within half a minute.
     pub fn new(cluster: &'a Cluster, expression: &str, message: &str, refused: &serde_json::Value) -> Self {
-        let name = format!("{}-pods", cluster.namespace());
+        Self::on(cluster, ("CREATE", "pods"), expression, message, || cluster.try_pod(refused).map(drop))
+    }
+
+    /// The same for what is done (`UPDATE`) to any resource; waits until `refused` is.
+    ///
+    /// # Panics
+    /// As above.
+    pub fn on(
+        cluster: &'a Cluster,
+        (operation, resource): (&str, &str),
+        expression: &str,
+        message: &str,
+        refused: impl Fn() -> Result<(), String>,
+    ) -> Self {
+        let name = format!("{}-{resource}", cluster.namespace());
         let only_here = json!({"matchLabels": {"kubernetes.io/metadata.name": cluster.namespace()}});
-        let pods = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]});
+        let what = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": [operation], "resources": [resource]});
         let (version, metadata) = ("admissionregistration.k8s.io/v1", json!({"name": name}));
         let policy = json!({"apiVersion": version, "kind": "ValidatingAdmissionPolicy", "metadata": metadata, "spec": {
-            "matchConstraints": {"resourceRules": [pods]},
+            "matchConstraints": {"resourceRules": [what]},
             "validations": [{"expression": expression, "message": message}]}});
         let binding = json!({"apiVersion": version, "kind": "ValidatingAdmissionPolicyBinding", "metadata": metadata,
             "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": {"namespaceSelector": only_here}}});
         cluster.apply(&format!("{policy}\n---\n{binding}"));
         let policy = Self { cluster, name };
         wait_until("the policy is followed", Duration::from_secs(30), || {
-            cluster.try_pod(refused).is_err_and(|said| said.contains(message)).then_some(())
+            refused().is_err_and(|said| said.contains(message)).then_some(())
         });
         policy
     }

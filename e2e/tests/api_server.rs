@@ -1,6 +1,7 @@
-//! Ways to the API server: through the company's proxy, and behind a path prefix.
+//! Ways to the API server: through the company's proxy, behind a path prefix, and slow ones; and one
+//! that refuses for a while.
 
-use e2e::{Cluster, DEMO, Kind, LOCAL, Laptop, Running};
+use e2e::{Cluster, DEMO, Kind, LOCAL, Laptop, Policy, Running, Snapshot};
 
 /// The office's proxy, which knows `CONNECT`.
 const PROXY: &str = "http://198.18.0.250:3128";
@@ -8,6 +9,47 @@ const PROXY: &str = "http://198.18.0.250:3128";
 const SERVER: &str = "https://api.corp.example:6443";
 /// Ranges around the API server and the proxy, which must not get into the tunnel themselves.
 const AROUND: &str = "198.18.0.0/29,198.18.0.248/29";
+
+#[test]
+fn a_slow_way_to_the_api_server_makes_a_start_slow_and_nothing_else() {
+    let (cluster, laptop) = Laptop::with_cluster("slowway");
+    let before = cluster.snapshot();
+    let _local = laptop.serve(8080, LOCAL);
+    let slow = laptop.slow_link(&["--delay", "300ms"]);
+
+    let mut exchange = laptop.ktctl(&["exchange", "tomcat", "--expose", "8080"]);
+    exchange.wait_for("will be redirected to local", 60);
+
+    cluster.wait_for_answer("http://tomcat:8080", LOCAL, 6);
+    assert_eq!(exchange.interrupt(60).code, 0);
+    drop(slow);
+    Snapshot::wait_until_as(&before, 15, || cluster.snapshot());
+}
+
+#[test]
+fn a_service_that_could_not_be_redirected_again_is_when_the_cluster_lets_us() {
+    let (cluster, laptop) = Laptop::with_cluster("refused");
+    let _local = laptop.serve(8080, LOCAL);
+    let mut exchange = laptop.ktctl(&["exchange", "tomcat", "--expose", "8080"]);
+    exchange.wait_for("will be redirected to local", 30);
+    let patch = |options: &[&str], role: &str| {
+        let text = format!(r#"{{"spec": {{"selector": {{"kt-role": {role}, "kt-target": null}}}}}}"#);
+        let line = ["patch", "service", "tomcat", "--type=merge", "-p", &text];
+        cluster.kubectl(&[&line, options].concat()).map(drop)
+    };
+    let rule = "request.userInfo.username != 'developer' || !('kt-role' in object.spec.selector)";
+    let asked = || patch(&["--as", "developer", "--dry-run=server"], r#""else""#);
+    let refusing = Policy::on(&cluster, ("UPDATE", "services"), rule, "not on Fridays", asked);
+
+    patch(&[], "null").expect("apply the service anew");
+    exchange.wait_for("not on Fridays", 30);
+    drop(refusing);
+
+    exchange.wait_for("service tomcat is redirected again", 40);
+    cluster.wait_for_answer("http://tomcat:8080", LOCAL, 6);
+    assert_eq!(exchange.interrupt(15).code, 0);
+    cluster.wait_for_answer("http://tomcat:8080", DEMO, 6);
+}
 
 // covers: 7-42
 #[test]

@@ -34,8 +34,6 @@ pub mod api;
 mod cluster;
 pub mod environment;
 pub mod ephemeral;
-#[cfg(test)]
-mod fake;
 pub mod heartbeat;
 pub mod leftovers;
 pub mod marks;

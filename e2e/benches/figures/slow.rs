@@ -15,15 +15,12 @@ const RAW: &str = "http://203.0.113.80:80/bytes?n=1000000000000";
 /// More than any flow reads in its time.
 const ENDLESS: &str = "bytes?n=1000000000000";
 
-/// Makes the laptop's link slow; dropped, it is plain again.
-struct SlowLink<'a>(&'a Laptop);
-
 pub(crate) fn measure(cluster: &Cluster, laptop: &Laptop, rounds: usize, table: &mut Table) {
     {
-        let _link = SlowLink::new(laptop, &["--delay", DELAY, "--rate", RATE]);
+        let _link = laptop.slow_link(&["--delay", DELAY, "--rate", RATE]);
         beside(&mut Ways::open(cluster, laptop), rounds, table);
     }
-    let _link = SlowLink::new(laptop, &["--delay", DELAY]);
+    let _link = laptop.slow_link(&["--delay", DELAY]);
     against_tcp(&mut Ways::open(cluster, laptop), rounds, table);
 }
 
@@ -48,17 +45,4 @@ fn against_tcp(ways: &mut Ways, rounds: usize, table: &mut Table) {
         rates.add(way, ways.load(&["flows", &url, "6", "1"])[0] / 1e6);
     }
     table.add(rates.figure(Better::Higher, 0.9, 0.9));
-}
-
-impl<'a> SlowLink<'a> {
-    fn new(laptop: &'a Laptop, how: &[&str]) -> Self {
-        laptop.link(how);
-        Self(laptop)
-    }
-}
-
-impl Drop for SlowLink<'_> {
-    fn drop(&mut self) {
-        self.0.link(&[]);
-    }
 }

@@ -129,7 +129,17 @@ users:
 
         let error = choose(&Access { kubeconfig: Some(path), ..access(None, None) }).unwrap_err();
 
-        assert_eq!(error.to_string(), "reading the kubeconfig /does/not/exist");
+        let why = "No such file or directory (os error 2)";
+        assert_eq!(error.to_string(), format!("reading the kubeconfig /does/not/exist: {why}"));
+    }
+
+    #[test]
+    fn no_line_of_a_file_that_is_none_is_told() {
+        let text = "users:\n- token: very-secret\n  : : [";
+
+        let error = choose(&Access { embedded: Some(text.into()), ..access(None, None) }).unwrap_err();
+
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
 
     #[tokio::test]

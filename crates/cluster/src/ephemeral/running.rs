@@ -129,12 +129,9 @@ fn status(pod: &Pod, added: &Added) -> Option<ContainerStatus> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::fake;
 
     fn pod(state: Value, deleted: Option<&str>) -> Pod {
         serde_json::from_value(json!({
@@ -148,28 +145,6 @@ mod tests {
 
     fn added(uid: &str) -> Added {
         Added { pod: "echo-1".into(), uid: uid.into(), container: "kt-exchange".into(), port: 1 }
-    }
-
-    #[tokio::test]
-    async fn an_api_server_that_is_slower_than_the_look_at_events_is_heard_nevertheless() {
-        let (tick, slow) = (Duration::from_millis(20), Duration::from_millis(60));
-        let answer = move |asked: &fake::Asked| match asked.line.as_str() {
-            line if line.contains("/events?") => fake::refusal(403, "Forbidden"),
-            line if line.contains("watch=true") => {
-                std::thread::sleep(slow);
-                let running = pod(json!({"running": {}}), None);
-                (200, json!({"type": "MODIFIED", "object": running}).to_string() + "\n")
-            }
-            _ => (200, json!(pod(json!({"waiting": {"reason": "ContainerCreating"}}), None)).to_string()),
-        };
-        let settings = crate::Settings { events: tick, ..Default::default() };
-        let (cluster, _) = fake::cluster(settings, answer).await;
-
-        let mut last = String::new();
-        let added = added("u");
-        let begun = timeout(Duration::from_secs(5), cluster.wait_until_begun(&added, &mut last)).await;
-
-        assert!(matches!(begun, Ok(Ok(()))), "{begun:?}, {last}");
     }
 
     #[test]

@@ -199,12 +199,9 @@ fn troubles(source: ApiError, redirected: &Redirected) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::fake::{self, Asked};
 
     fn redirected() -> Redirected {
         Redirected {
@@ -224,56 +221,6 @@ mod tests {
         });
         let service: Service = serde_json::from_value(service).unwrap();
         see(Some(&service), &redirected())
-    }
-
-    #[tokio::test]
-    async fn what_could_not_be_redirected_again_is_tried_again_without_another_change() {
-        let patches = AtomicUsize::new(0);
-        let answer = move |asked: &Asked| match asked.line.as_str() {
-            line if line.contains("watch=true") => fake::silence(),
-            line if line.starts_with("GET") && line.contains("/pods/") => (200, pod()),
-            line if line.starts_with("PATCH") && line.contains("/services/echo?") => {
-                match patches.fetch_add(1, Ordering::Relaxed) {
-                    0 => fake::refusal(500, "a webhook"),
-                    _ => (200, service()),
-                }
-            }
-            _ => (200, service()),
-        };
-        let delay = Duration::from_millis(5);
-        let settings = crate::Settings { guard_delay: (delay, delay), ..Default::default() };
-        let (cluster, _) = fake::cluster(settings, answer).await;
-        let events = std::sync::Mutex::new(Vec::new());
-        let said = |event| events.lock().unwrap().push(event);
-
-        let redirected = redirected();
-        let guard = cluster.guard(&redirected, "shadow", &said);
-        let again = || events.lock().unwrap().contains(&GuardEvent::RedirectedAgain);
-        let seen = async {
-            while !again() {
-                tokio::time::sleep(delay).await;
-            }
-        };
-        tokio::select! {
-            end = guard => panic!("{end}"),
-            () = seen => {}
-            () = tokio::time::sleep(Duration::from_secs(5)) => panic!("never again: {events:?}"),
-        }
-    }
-
-    fn pod() -> String {
-        json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "shadow", "resourceVersion": "1"}})
-            .to_string()
-    }
-
-    /// As somebody has applied it.
-    fn service() -> String {
-        json!({
-            "kind": "Service", "apiVersion": "v1",
-            "metadata": {"name": "echo", "resourceVersion": "1", "labels": {"control-by": "kt"}},
-            "spec": {"selector": {"app": "echo"}}
-        })
-        .to_string()
     }
 
     #[test]
