@@ -55,17 +55,22 @@ pub fn assert_nothing_lost(callers: &[Running]) {
     assert!(lost.is_empty(), "{} of {}: {lost:?}", lost.len(), said.lines().count());
 }
 
+/// The longest pause between two looks at what is waited for.
+const PAUSE: Duration = Duration::from_millis(600);
+
 /// Asks again and again until there is an answer, and returns it.
 ///
 /// # Panics
 /// When there is none after `patience`; `what` then says what was waited for.
 pub fn wait_until<T>(what: &str, patience: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience;
+    let mut pause = Duration::from_millis(100);
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
         assert!(Instant::now() < deadline, "waited {} s in vain: {what}", patience.as_secs_f32());
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(pause);
+        pause = (pause * 5 / 4).min(PAUSE); // who asks less often leaves the processors to others
     }
 }

@@ -88,7 +88,7 @@ impl Snapshot {
             if take() == *before {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(Duration::from_millis(700)); // a picture is some work
         }
         take().assert_as(before);
     }
