@@ -33,7 +33,9 @@ fn a_service_that_could_not_be_redirected_again_is_when_the_cluster_lets_us() {
     let mut exchange = laptop.ktctl(&["exchange", "tomcat", "--expose", "8080"]);
     exchange.wait_for("will be redirected to local", 30);
     let patch = |options: &[&str], role: &str| {
-        let text = format!(r#"{{"spec": {{"selector": {{"kt-role": {role}, "kt-target": null}}}}}}"#);
+        let text = format!(
+            r#"{{"spec": {{"selector": {{"app": "tomcat", "kt-role": {role}, "kt-target": null}}}}}}"#
+        );
         let line = ["patch", "service", "tomcat", "--type=merge", "-p", &text];
         cluster.kubectl(&[&line, options].concat()).map(drop)
     };
