@@ -186,6 +186,12 @@ impl Cluster {
         Ok(self.pod_if_any(&names::router(service)).await?.as_ref().map(Router::read))
     }
 
+    /// The same, but nothing of one that ends already.
+    pub async fn present_router(&self, service: &str) -> Result<Option<Router>, Error> {
+        let pod = self.pod_if_any(&names::router(service)).await?;
+        Ok(pod.filter(|pod| pod.metadata.deletion_timestamp.is_none()).as_ref().map(Router::read))
+    }
+
     /// Writes who gets what, and how many there are; false when somebody else has changed it since
     /// the router was read.
     pub async fn write_routes(&self, router: &Router, routes: &str, count: usize) -> Result<bool, Error> {

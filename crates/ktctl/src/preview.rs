@@ -2,7 +2,7 @@
 
 pub(crate) mod as_run;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use kt_cluster::Cluster;
@@ -58,16 +58,7 @@ pub(crate) fn check(ask: &Preview) -> Result<(&str, &Ports), Usage> {
     }
     let missing = || Usage("--expose is required, e.g. --expose 8080 or --expose 8080:80".into());
     let ports = ask.expose.as_ref().ok_or_else(missing)?;
-    match twice(&ports.pairs) {
-        Some(port) => Err(Usage(format!("port {port} of the service is exposed twice"))),
-        None => Ok((service, ports)),
-    }
-}
-
-/// A port that stands there twice with the same protocol.
-fn twice(pairs: &[Expose]) -> Option<u16> {
-    let mut seen = BTreeSet::new();
-    pairs.iter().find(|pair| !seen.insert((pair.cluster, pair.udp))).map(|pair| pair.cluster)
+    Ok((service, ports))
 }
 
 /// Runs until something ends it, and removes the service.

@@ -177,8 +177,7 @@ pub(crate) async fn leave(
     is_locked: bool,
 ) -> anyhow::Result<Left> {
     for _ in 0..ROUNDS {
-        let router = cluster.find_router(service).await?;
-        let Some(router) = router else {
+        let Some(router) = cluster.present_router(service).await? else {
             anyhow::ensure!(is_locked, "somebody else holds the lock of service {service}");
             put_back(cluster, service, mark).await?;
             cluster.remove_router(service).await?; // of one that was killed before it made the pod
@@ -248,9 +247,10 @@ pub(super) async fn strangers(
 }
 
 async fn end(cluster: &Cluster, service: &str, router: &Router) -> anyhow::Result<Left> {
-    cluster.lead_back(service, &router.mark).await?;
-    info!("Original service {service} recovered");
-    sleep(SETTLE).await; // nodes learn a moment later, and the router leads to the stuntman
+    if cluster.lead_back(service, &router.mark).await? == Restored::Done {
+        info!("Original service {service} recovered");
+        sleep(SETTLE).await; // nodes learn a moment later, and the router leads to the stuntman
+    }
     cluster.remove_router(service).await?;
     cluster.remove_stuntman(service).await?;
     Ok(Left::Last)
