@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use kt_cluster::Cluster;
 use kt_cluster::marks::Role;
-use kt_cluster::shadow::Shadow;
 use kt_host::Helper;
 use kt_host::private_file::PrivateFile;
 use kt_host::privilege;
@@ -155,11 +154,7 @@ pub(crate) fn changes_the_laptop(ask: &Connect) -> bool {
 
 /// New flows take the link to the new shadow.
 impl shadow::Successor for Uplink {
-    async fn is_wanted(&self) -> anyhow::Result<()> {
-        Ok(())
-    }
-
-    async fn has_come(&self, _: Shadow, link: Link, _: IncomingQueue) -> anyhow::Result<()> {
+    async fn take(&self, link: Link, _: IncomingQueue) -> anyhow::Result<()> {
         self.replace(link);
         Ok(())
     }

@@ -22,7 +22,7 @@ use kt_host::private_file::PrivateFile;
 use kt_host::shutdown::Triggers;
 use kt_wire::{IncomingQueue, Link};
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::cli::{Exchange, Global, Ports};
 use crate::failure::Usage;
@@ -209,18 +209,24 @@ impl shadow::Successor for Replaced {
     /// Somebody who recovers the service puts it back and removes the shadow: then it is over.
     async fn is_wanted(&self) -> anyhow::Result<()> {
         let Some(redirected) = self.redirected.get() else { return Ok(()) };
-        anyhow::ensure!(
-            self.cluster.is_redirected(redirected).await?,
-            "somebody else has put service '{}' back, nothing is exchanged any more",
-            redirected.service
-        );
+        match self.cluster.is_redirected(redirected).await {
+            Ok(is_ours) => anyhow::ensure!(
+                is_ours,
+                "somebody else has put service '{}' back, nothing is exchanged any more",
+                redirected.service
+            ),
+            Err(error) => debug!(%error, "whether the service is redirected is not known"),
+        }
         Ok(())
     }
 
-    async fn has_come(&self, shadow: Shadow, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
-        self.inbound.serve(&link, incoming).await?;
+    async fn take(&self, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
+        self.inbound.serve(&link, incoming).await
+    }
+
+    async fn lead_to(&self, shadow: &Shadow) -> anyhow::Result<()> {
         if let Some(redirected) = self.redirected.get() {
-            let guard = guard(self.cluster.clone(), redirected.clone(), shadow.pod);
+            let guard = guard(self.cluster.clone(), redirected.clone(), shadow.pod.clone());
             self.guards.start("guard", guard);
         }
         Ok(())

@@ -208,10 +208,13 @@ impl shadow::Successor for Replaced {
         Ok(())
     }
 
-    async fn has_come(&self, shadow: Shadow, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
-        self.inbound.serve(&link, incoming).await?;
+    async fn take(&self, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
+        self.inbound.serve(&link, incoming).await
+    }
+
+    async fn lead_to(&self, shadow: &Shadow) -> anyhow::Result<()> {
         if let Some(service) = self.previewed.get() {
-            self.cluster.own_shadow(service, &shadow).await;
+            self.cluster.own_shadow(service, shadow).await;
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! The shadow of a run: how it is wanted, and how it is kept.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -96,16 +98,18 @@ pub(crate) struct Keeper {
 
 /// What a command does about a shadow that had to be replaced.
 pub(crate) trait Successor {
-    /// Fails when the run should rather end.
-    fn is_wanted(&self) -> impl Future<Output = anyhow::Result<()>> + Send;
+    /// Fails when the run should rather end; that it can not be asked is no reason to.
+    fn is_wanted(&self) -> impl Future<Output = anyhow::Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
 
-    /// Goes on with the new shadow.
-    fn has_come(
-        &self,
-        shadow: Shadow,
-        link: Link,
-        incoming: IncomingQueue,
-    ) -> impl Future<Output = anyhow::Result<()>> + Send;
+    /// Goes on with the new shadow's link.
+    fn take(&self, link: Link, incoming: IncomingQueue) -> impl Future<Output = anyhow::Result<()>> + Send;
+
+    /// Leads callers to the new shadow. It is tried again until it is done or not wanted.
+    fn lead_to(&self, _: &Shadow) -> impl Future<Output = anyhow::Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 /// What keeps a link to a pod alive.
@@ -213,18 +217,25 @@ impl Keeper {
     ) -> anyhow::Result<()> {
         let (mut link, mut keeper, mut news) = (link, keeper, None);
         loop {
-            let told = async {
-                match news.take() {
-                    Some((shadow, incoming)) => successor.has_come(shadow, link.clone(), incoming).await,
-                    None => Ok(()),
-                }
+            let aside = async {
+                let reported = async {
+                    uplink::report(link.clone()).await;
+                    anyhow::Ok(())
+                };
+                let handed_over = async {
+                    match news.take() {
+                        Some((shadow, incoming)) => hand_over(successor, &shadow, &link, incoming).await,
+                        None => Ok(()),
+                    }
+                };
+                tokio::try_join!(reported, handed_over)?;
+                anyhow::Ok(pending::<Infallible>().await) // the keeper tells how the link has ended
             };
-            let served = async { anyhow::Ok(keeper.serve().await) };
-            let reported = async {
-                uplink::report(link.clone()).await;
-                anyhow::Ok(())
+            let end = tokio::select! {
+                end = keeper.serve() => end,
+                Err(error) = aside => return Err(error),
             };
-            let (end, (), ()) = tokio::try_join!(served, reported, told)?;
+            status::done();
             match end {
                 LinkEnd::Ended(why) => anyhow::bail!("the tunnel has ended: {why}"),
                 LinkEnd::ShadowGone(why) => warn!("the shadow pod is gone, making another one ({why})"),
@@ -276,6 +287,27 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+/// A link that has ended tells why by itself, so an error is worth a moment's wait.
+async fn hand_over(
+    successor: &impl Successor,
+    shadow: &Shadow,
+    link: &Link,
+    incoming: IncomingQueue,
+) -> anyhow::Result<()> {
+    if let Err(error) = successor.take(link.clone(), incoming).await {
+        sleep(AGAIN.0).await;
+        return Err(error);
+    }
+    let mut pause = AGAIN.0;
+    while let Err(error) = successor.lead_to(shadow).await {
+        warn!("callers are not led here yet, trying again in {} s: {error:#}", pause.as_secs());
+        sleep(pause).await;
+        pause = (pause * 2).min(AGAIN.1);
+        successor.is_wanted().await?;
+    }
+    Ok(())
 }
 
 /// Names what is missing for a Deployment before it is made.

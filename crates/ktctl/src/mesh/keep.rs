@@ -32,12 +32,11 @@ pub(super) struct Replaced {
 }
 
 impl shadow::Successor for Replaced {
-    async fn is_wanted(&self) -> anyhow::Result<()> {
-        Ok(())
+    async fn take(&self, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
+        self.inbound.serve(&link, incoming).await
     }
 
-    async fn has_come(&self, _: Shadow, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
-        self.inbound.serve(&link, incoming).await?;
+    async fn lead_to(&self, _: &Shadow) -> anyhow::Result<()> {
         let MeshWanted { service, name, .. } = &self.wanted;
         if self.cluster.is_version_alive(name).await? {
             return Ok(());

@@ -88,13 +88,12 @@ impl Replaced {
 }
 
 impl shadow::Successor for Replaced {
-    async fn is_wanted(&self) -> anyhow::Result<()> {
-        Ok(())
+    async fn take(&self, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
+        self.inbound.serve(&link, incoming).await
     }
 
-    async fn has_come(&self, shadow: Shadow, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
-        self.inbound.serve(&link, incoming).await?;
-        self.join(&shadow).await
+    async fn lead_to(&self, shadow: &Shadow) -> anyhow::Result<()> {
+        self.join(shadow).await
     }
 }
 

@@ -93,10 +93,14 @@ impl StandIn {
         Ok(all)
     }
 
-    /// Fails when somebody has taken the Deployment over.
-    async fn check_ours(&self) -> anyhow::Result<()> {
-        match self.others().await?.into_iter().next() {
-            Some(other) => Err(TakenOver(self.workload.clone(), other.user).into()),
+    /// Fails when somebody is seen to have taken the Deployment over.
+    async fn check_ours(&self) -> Result<(), TakenOver> {
+        let others = self.others().await.unwrap_or_else(|error| {
+            debug!(%error, "the shadows can not be read");
+            Vec::new()
+        });
+        match others.into_iter().next() {
+            Some(other) => Err(TakenOver(self.workload.clone(), other.user)),
             None => Ok(()),
         }
     }
@@ -106,11 +110,7 @@ impl StandIn {
         let mut told = Some(0);
         loop {
             sleep(LOOK_EVERY).await;
-            match self.check_ours().await {
-                Err(error) if error.is::<TakenOver>() => return Err(error),
-                Err(error) => debug!(%error, "the shadows can not be read"),
-                Ok(()) => {}
-            }
+            self.check_ours().await?;
             match self.cluster.replicas(&self.workload).await {
                 Ok(now) if now != told => {
                     self.say(now);
@@ -138,16 +138,22 @@ impl Successor for StandIn {
         if !self.alone.load(Ordering::Relaxed) {
             return Ok(());
         }
-        anyhow::ensure!(
-            self.cluster.replicas(&self.workload).await? == Some(0),
-            "somebody else has scaled {} back, nothing is exchanged any more",
-            self.workload
-        );
-        self.check_ours().await
+        match self.cluster.replicas(&self.workload).await {
+            Ok(replicas) => anyhow::ensure!(
+                replicas == Some(0),
+                "somebody else has scaled {} back, nothing is exchanged any more",
+                self.workload
+            ),
+            Err(error) => debug!(%error, "the workload can not be read"),
+        }
+        Ok(self.check_ours().await?)
     }
 
-    async fn has_come(&self, shadow: Shadow, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
-        self.inbound.serve(&link, incoming).await?;
-        self.join(&shadow).await
+    async fn take(&self, link: Link, incoming: IncomingQueue) -> anyhow::Result<()> {
+        self.inbound.serve(&link, incoming).await
+    }
+
+    async fn lead_to(&self, shadow: &Shadow) -> anyhow::Result<()> {
+        self.join(shadow).await
     }
 }
