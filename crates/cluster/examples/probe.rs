@@ -144,7 +144,8 @@ async fn exchange(cluster: &Cluster, program: &str, service: &str, seconds: u64)
     wanted.config = Config::of_service(&target.service);
     wanted.user = "probe".into();
     let shadow = cluster.ensure_shadow(&wanted, &|progress| println!("{progress}")).await?;
-    let redirected = cluster.redirect(&target.service, &shadow.mark()).await?;
+    let stuntman = cluster.make_stuntman(&target.service).await?;
+    let redirected = cluster.redirect(&target.service, &shadow.mark(), &stuntman).await?;
     cluster.unlock(&lock).await?;
     println!("{:?} {redirected:?}", begun.elapsed());
     let beaten = cluster.beat(&[shadow.object()]).await;

@@ -20,7 +20,8 @@
 //! let lock = cluster.lock(&target.service, &owner, &|wait| println!("{wait}")).await?;
 //! let shadow = cluster.ensure_shadow(&wanted, &|progress| println!("{progress}")).await?;
 //! let carrier = cluster.port_forward(&shadow.name, 17617).await?;
-//! let redirected = cluster.redirect(&target.service, &shadow.mark()).await?;
+//! let stuntman = cluster.make_stuntman(&target.service).await?;
+//! let redirected = cluster.redirect(&target.service, &shadow.mark(), &stuntman).await?;
 //! cluster.unlock(&lock).await?;
 //! # drop((ports, carrier));
 //! cluster.restore(&redirected).await?;

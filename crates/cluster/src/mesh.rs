@@ -271,7 +271,7 @@ impl Cluster {
     ) -> Result<Redirected, Error> {
         match self.redirected_to(service, mark).await? {
             Some(redirected) => Ok(redirected),
-            None => Ok(self.redirect_with(service, mark, stuntman).await?),
+            None => Ok(self.redirect(service, mark, stuntman).await?),
         }
     }
 

@@ -120,20 +120,12 @@ impl Cluster {
         }
     }
 
-    /// Redirects a Service to the pods with the labels `ours`; the stuntman is made before.
+    /// Redirects a Service to the pods with the labels `ours`. The stuntman is the one that was made
+    /// before; without a fit one it is made first.
     ///
     /// Cancel safety: dropped half-way, the stuntman may stay behind, and the Service may be
     /// redirected with its record; [`Cluster::restore_service`] undoes both.
     pub async fn redirect(
-        &self,
-        service: &str,
-        ours: &BTreeMap<String, String>,
-    ) -> Result<Redirected, Error> {
-        self.redirect_from(service, ours, false, &Stuntman::default()).await
-    }
-
-    /// The same, with the stuntman that was made before.
-    pub(crate) async fn redirect_with(
         &self,
         service: &str,
         ours: &BTreeMap<String, String>,

@@ -13,8 +13,8 @@ use std::sync::{Arc, OnceLock};
 
 use kt_cluster::Cluster;
 use kt_cluster::leftovers::SETTLE;
-use kt_cluster::marks::Role;
-use kt_cluster::redirect::{GuardEnd, GuardEvent, Lock, Owner, Redirected, Restored};
+use kt_cluster::marks::{Role, new_selector};
+use kt_cluster::redirect::{self, GuardEnd, GuardEvent, Lock, Owner, Redirected, Restored, Stuntman};
 use kt_cluster::shadow::{Shadow, ShadowWanted};
 use kt_cluster::target::{Exposed, Target, TargetName, Way, shadow_ports};
 use kt_host::home::{host_name, user_name};
@@ -37,6 +37,8 @@ use crate::{cleanup, env_file, heartbeat, inside, leftovers, losses, report};
 struct Made {
     cluster: Option<(Cluster, Journal)>,
     lock: Option<Lock>,
+    /// Set once the service is redirected.
+    redirected: Arc<OnceLock<Redirected>>,
     shadow: Option<Keeper>,
     inbound: Option<Inbound>,
     /// It goes when this goes.
@@ -136,30 +138,34 @@ async fn start(
     cluster.check_not_scaled(&target.selector).await?;
     inside::check(&cluster, format!("service '{service}'"), &target.selector, "exchange").await?;
 
-    let keeper = Keeper::new(&cluster, global, &journal, wanted(global, ports, &target, &exposed)?, &service);
+    let wanted = wanted(global, ports, &target, &exposed)?;
+    let ours: BTreeMap<_, _> =
+        new_selector(Role::Exchange).into_iter().chain(wanted.labels.clone()).collect();
+    let keeper = Keeper::new(&cluster, global, &journal, wanted, &service).standing_in_for(&ours);
     made.shadow = Some(keeper.clone());
-    let (shadow, opened) = keeper.open().await?;
-    let ours = shadow.mark();
+    journal.note_redirect(&service, &ours);
+    // Nodes learn of one change at once, and of the next ones a second later: they get to know the
+    // stuntman while the shadow starts, and callers wait for one change only.
+    let stuntman = async { anyhow::Ok(stuntman(&cluster, &service, from.is_some()).await?) };
+    let (stuntman, (shadow, opened)) = tokio::try_join!(stuntman, keeper.open())?;
     let inbound = Inbound::new(deliveries, tasks);
     made.inbound = Some(inbound.clone());
-    let redirected = Arc::new(OnceLock::new());
     let link = opened.link.clone();
     let successor = Replaced {
         cluster: cluster.clone(),
-        redirected: redirected.clone(),
+        redirected: made.redirected.clone(),
         inbound: inbound.clone(),
         guards: made.guards.clone(),
     };
-    let kept = keeper.clone().standing_in_for(&ours);
+    let kept = keeper.clone();
     tasks.start("tunnel", async move { kept.serve(opened.link, opened.keeper, &successor).await });
     inbound.serve(&link, opened.incoming).await?;
 
-    journal.note_redirect(&service, &ours);
     let done = match from {
         Some(_) => cluster.take_over(&service, &ours).await?,
-        None => cluster.redirect(&service, &ours).await?,
+        None => cluster.redirect(&service, &ours, &stuntman).await?,
     };
-    let redirected = redirected.get_or_init(|| done);
+    let redirected = made.redirected.get_or_init(|| done);
     if let Some(lock) = made.lock.take() {
         cluster.unlock(&lock).await?;
         journal.forget_service_lock();
@@ -173,6 +179,14 @@ async fn start(
     inbound.wait_for_callers(&link, &service, target.called_port(&exposed)).await;
     report::ready(&[&ready_text(&target)]);
     Ok(())
+}
+
+/// Who is taken over from has made one.
+async fn stuntman(cluster: &Cluster, service: &str, is_takeover: bool) -> Result<Stuntman, redirect::Error> {
+    match is_takeover {
+        true => Ok(Stuntman::default()),
+        false => cluster.make_stuntman(service).await,
+    }
 }
 
 fn ready_text(target: &Target) -> String {
@@ -199,7 +213,6 @@ fn wanted(
 /// What happens when the shadow is gone.
 struct Replaced {
     cluster: Cluster,
-    /// Set once the service is redirected.
     redirected: Arc<OnceLock<Redirected>>,
     inbound: Inbound,
     guards: Tasks,
@@ -260,7 +273,8 @@ async fn undo(run: &mut Run, made: Made) -> bool {
     let Some((cluster, journal)) = made.cluster else { return true };
     made.guards.stop().await;
     let Status { redirected, locked_service, .. } = journal.status();
-    let put_back = put_back(&cluster, redirected.as_ref(), locked_service.as_ref());
+    let was_redirected = made.redirected.get().is_some();
+    let put_back = put_back(&cluster, redirected.as_ref(), was_redirected, locked_service.as_ref());
     let is_back = cleanup::in_cluster(run, &journal, put_back).await;
     if let (Some(inbound), true) = (made.inbound, is_back && redirected.is_some()) {
         tokio::select! {
@@ -278,11 +292,13 @@ async fn undo(run: &mut Run, made: Made) -> bool {
 async fn put_back(
     cluster: &Cluster,
     redirected: Option<&(String, BTreeMap<String, String>)>,
+    was_redirected: bool,
     locked: Option<&(String, String)>,
 ) -> anyhow::Result<()> {
     if let Some((service, ours)) = redirected {
         match cluster.restore_service(service, ours).await? {
             Restored::Done => info!("Original service {service} recovered"),
+            Restored::NotOurs if !was_redirected => {}
             Restored::NotOurs => info!("Service {service} did not lead here any more, and stays as it is"),
             Restored::Gone => info!("Service {service} does not exist any more"),
         }
