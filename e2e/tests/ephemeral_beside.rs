@@ -100,21 +100,25 @@ fn mode_ephemeral_puts_a_service_back_that_a_dead_run_has_left() {
 #[test]
 fn of_two_who_come_in_the_same_instant_one_goes_on_and_the_other_is_told_who_that_is() {
     let Some((_cluster, first, second)) = bed("besiderace") else { return };
-    let line = [&INSIDE[..], &["tomcat", "--expose", "8080", "--skipPortChecking"]].concat();
+    for other in [&INSIDE[..], OTHERS[0]] {
+        let line = |command: &[&'static str]| {
+            [command, &["tomcat", "--expose", "8080", "--skipPortChecking"]].concat()
+        };
 
-    let mut both = [first.ktctl(&line), second.ktctl(&line)];
+        let mut both = [first.ktctl(&line(&INSIDE)), second.ktctl(&line(other))];
 
-    let done = |run: &mut Running| run.text().contains(READY) || !run.is_running();
-    wait_until("both are through", Duration::from_secs(40), || both.iter_mut().all(done).then_some(()));
-    let loser = usize::from(both[0].is_running());
-    let told = both[loser].wait(10);
-    assert_eq!(told.code, 1, "{}", told.text);
-    let user = [second.user(), first.user()][loser];
-    assert_says(&told, &[&format!("is already exchanging by another user ({user}@")]);
-    assert_says(&told, &[&format!("ask {user} to end it")]);
-    let winner = &mut both[1 - loser];
-    assert!(winner.text().contains(READY), "{}", winner.text());
-    assert_eq!(winner.interrupt(20).code, 0);
+        let done = |run: &mut Running| run.text().contains(READY) || !run.is_running();
+        wait_until("both are through", Duration::from_secs(40), || both.iter_mut().all(done).then_some(()));
+        let loser = usize::from(both[0].is_running());
+        let told = both[loser].wait(10);
+        assert_eq!(told.code, 1, "{}", told.text);
+        let user = [second.user(), first.user()][loser];
+        assert_says(&told, &[&format!("is already exchanging by another user ({user}")]);
+        assert_says(&told, &[&format!("ask {user} to end it")]);
+        let winner = &mut both[1 - loser];
+        assert!(winner.text().contains(READY), "{}", winner.text());
+        assert_eq!(winner.interrupt(20).code, 0);
+    }
 }
 
 fn start(laptop: &Laptop, command: &[&str], ready: &str) -> Running {

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use kt_cluster::Cluster;
 use kt_cluster::ephemeral::{self, Running};
+use kt_cluster::redirect::{self, Owner};
 use kt_cluster::target::shadow_ports;
 use kt_host::home::{host_name, user_name};
 use kt_host::private_file::PrivateFile;
 use kt_host::shutdown::Triggers;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use self::chosen::Chosen;
 use self::keeper::Keeper;
@@ -28,6 +29,7 @@ use crate::{cleanup, env_file, leftovers, report};
 /// What was made and has to be undone. The containers end by themselves when nobody needs them.
 #[derive(Default)]
 struct Made {
+    cluster: Option<Cluster>,
     /// Tells other commands of this laptop that this one lives.
     journal: Option<Journal>,
     keeper: Option<Keeper>,
@@ -60,6 +62,7 @@ async fn start(
     let (name, ports) = check(ask)?;
     let cluster = crate::access(global).await?;
     let journal = journals.open(global, &cluster)?;
+    made.cluster = Some(cluster.clone());
     made.journal = Some(journal.clone());
     leftovers::of_this_laptop().await;
     info!("Using ephemeral mode");
@@ -76,6 +79,7 @@ async fn start(
         inbound::check_ports(&deliveries).await?;
     }
     let wanted = wanted(global, image, &chosen);
+    lock(&cluster, &chosen, &journal).await?;
     let present = cluster.running_pods(&chosen.pods).await?;
     check_pods(&cluster, &chosen, &present, &wanted).await?;
     let env_file = ask.env_file.as_deref();
@@ -86,8 +90,36 @@ async fn start(
     let keeper = Keeper::new(&cluster, wanted, Inbound::new(deliveries, tasks), within, tasks);
     made.keeper = Some(keeper.clone());
     keeper.begin(present).await?;
+    unlock(&cluster, &journal).await?;
     made.guards.start("pods", keeper.follow(chosen.pods));
     report::ready(&[&format!("Now all request to {} will be redirected to local", chosen.title)]);
+    Ok(())
+}
+
+/// Whoever wants the service in another mode at the same time waits, and then finds the containers.
+/// Who may not change the service goes without.
+async fn lock(cluster: &Cluster, chosen: &Chosen, journal: &Journal) -> anyhow::Result<()> {
+    let Some(service) = &chosen.service else { return Ok(()) };
+    let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
+    journal.note_service_lock(service, &owner.to_string());
+    match cluster.lock(service, &owner, &|wait| info!("{wait}")).await {
+        Ok(_) => info!("Service {service} locked"),
+        Err(redirect::Error::Api { source, .. }) if source.is_forbidden() => {
+            debug!(%source, "the service is not locked");
+            journal.forget_service_lock();
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// Content when there is no lock, or not any more.
+async fn unlock(cluster: &Cluster, journal: &Journal) -> anyhow::Result<()> {
+    if let Some((service, owner)) = journal.status().locked_service {
+        cluster.unlock_held(&service, &owner).await?;
+        journal.forget_service_lock();
+        info!("Service {service} unlocked");
+    }
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::Made;
 use super::keeper::{Keeper, Kept};
+use crate::cleanup;
 use crate::inbound::Inbound;
 use crate::run::Run;
 
@@ -21,9 +22,15 @@ const END_WITHIN: Duration = Duration::from_secs(8);
 /// Undoes everything, and tells whether it could. Another signal ends each of the waits.
 pub(super) async fn undo(run: &mut Run, made: Made) -> bool {
     made.guards.stop().await;
+    let is_unlocked = match (&made.cluster, &made.journal) {
+        (Some(cluster), Some(journal)) => {
+            cleanup::in_cluster(run, journal, super::unlock(cluster, journal)).await
+        }
+        _ => true,
+    };
     let Some(keeper) = made.keeper else {
         run.tasks.stop().await;
-        return true;
+        return is_unlocked;
     };
     let kept = keeper.end();
     if kept.iter().any(|kept| kept.link.is_some()) {
@@ -44,7 +51,7 @@ pub(super) async fn undo(run: &mut Run, made: Made) -> bool {
         );
     }
     say_listed(&kept);
-    lasting.is_empty()
+    is_unlocked && lasting.is_empty()
 }
 
 /// Lets callers finish, also those who were on their way.
