@@ -29,6 +29,9 @@ fn other_modes_name_who_is_inside_of_the_pods_and_change_nothing() {
         cluster.snapshot().assert_as(&before);
     }
 
+    let mut by_hand = start(&second, &["mesh", "--mode", "manual"], "Istio rule");
+    assert!(by_hand.text().contains("exchanges pods of service 'tomcat'"), "{}", by_hand.text());
+    assert_eq!(by_hand.interrupt(20).code, 0);
     assert_eq!(inside.interrupt(20).code, 0);
     let mut next = start(&second, OTHERS[0], READY);
     assert_eq!(next.interrupt(20).code, 0);

@@ -135,6 +135,25 @@ fn a_service_is_either_exchanged_or_meshed_and_the_refused_learn_by_whom() {
 
 // covers: 2-4
 #[test]
+fn who_meshes_by_hand_is_told_that_all_callers_go_to_somebody_else() {
+    let Some((cluster, one, two)) = bed("byhand") else { return };
+    let before = cluster.snapshot();
+    let _locals = [one.serve(8080, ONE), two.serve(8080, TWO)];
+    let mut exchange = exchange(&one, &["tomcat", "--expose", "8080"]);
+
+    let mut mesh = two.ktctl(&["mesh", "tomcat", "--mode", "manual", "--expose", "8080"]);
+
+    let told = format!("{} is exchanging service 'tomcat', nobody comes here until that ends", one.user());
+    mesh.wait_for(&told, 20);
+    mesh.wait_for("Istio rule", 30);
+    cluster.wait_for_answer(URL, ONE, NODES);
+    assert_eq!(exchange.interrupt(15).code, 0);
+    cluster.wait_for_answer(URL, TWO, 2 * NODES);
+    assert_eq!(mesh.interrupt(15).code, 0);
+    Snapshot::wait_until_as(&before, 15, || cluster.snapshot());
+}
+
+#[test]
 fn a_team_connects_exchanges_and_meshes_at_once_and_each_ends_by_itself() {
     let Some((cluster, one, two)) = bed("team") else { return };
     cluster.kubectl(&["expose", "deployment", "tomcat", "--name", "shop", "--port", "8080"]).unwrap();

@@ -71,16 +71,33 @@ impl Cluster {
                 Err(error) => tracing::debug!(%repair, %error, "not repaired"),
             }
             done.push((repair.clone(), outcome));
+            if matches!(repair, Repair::Pause(_)) {
+                self.remove_stuntmen(&mut done).await;
+            }
         }
+        self.remove_stuntmen(&mut done).await;
         done
     }
 
+    /// Callers of a router come to the stuntman until the nodes know that the Service is back, so it
+    /// goes after the pause that the plan makes for them.
+    async fn remove_stuntmen(&self, done: &mut [(Repair, Result<Outcome, Error>)]) {
+        for (repair, outcome) in done {
+            if let (Repair::RestoreService { service, .. }, Ok(Outcome::Done | Outcome::Alive)) =
+                (repair, &outcome)
+                && let Err(error) = self.remove_unused_stuntman(service).await
+            {
+                *outcome = Err(error.into());
+            }
+        }
+    }
+
     /// Carries one step out.
-    pub async fn repair(&self, repair: &Repair) -> Result<Outcome, Error> {
+    async fn repair(&self, repair: &Repair) -> Result<Outcome, Error> {
         let failed = |source| Error::Api { deed: repair.to_string(), source };
         match repair {
             Repair::RestoreService { service, selects } => {
-                Ok(match self.restore_service(service, selects).await? {
+                Ok(match self.lead_back(service, selects).await? {
                     redirect::Restored::Done => Outcome::Done,
                     redirect::Restored::NotOurs => Outcome::Alive,
                     redirect::Restored::Gone => Outcome::Gone,

@@ -131,6 +131,15 @@ impl Cluster {
         }
     }
 
+    /// The same for who holds no lock: what somebody makes who has locked the Service stays, too.
+    pub(crate) async fn remove_unused_stuntman(&self, service: &str) -> Result<(), Error> {
+        let seen = self.stuntman(service).await?;
+        match self.is_in_use(service).await? {
+            true => Ok(()),
+            false => self.remove_seen_stuntman(service, seen).await,
+        }
+    }
+
     /// The stuntman of a Service, if it is ours.
     pub(super) async fn stuntman(&self, service: &str) -> Result<Option<Service>, Error> {
         let there = self.service_if_any(&names::stuntman(service)).await?;

@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 
 use kt_cluster::Cluster;
 use kt_cluster::leftovers::SETTLE;
+use kt_cluster::redirect::{self, Occupied};
 use kt_cluster::shadow::Shadow;
 use kt_cluster::target::{Exposed, Target};
 use kt_wire::{IncomingQueue, Link};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{Asked, Made, wanted};
 use crate::cli::Global;
 use crate::inbound::Inbound;
 use crate::inbound::deliver::Delivery;
+use crate::report::plain;
 use crate::run::Journal;
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
@@ -47,6 +49,7 @@ pub(super) async fn start(
             target.service
         );
     }
+    warn_of_others(cluster, target).await;
     let version = kt_cluster::names::mesh_shadow(&target.service, value);
     cluster.free_version(&target.service, &version, value, asked.mark.is_random).await?;
     let mut wanted = wanted(global, asked, target, exposed)?;
@@ -68,6 +71,23 @@ pub(super) async fn start(
     sleep(SETTLE).await; // each node learns of the new pod by itself
     report::ready(&[&format!("Now you can update Istio rule by label '{key}={value}'")]);
     Ok(())
+}
+
+/// Nobody is kept from anything, but callers may go elsewhere.
+async fn warn_of_others(cluster: &Cluster, target: &Target) {
+    let service = &target.service;
+    match cluster.check_redirectable(service).await {
+        Err(redirect::Error::Occupied(Occupied::Exchanged { user, .. })) => {
+            let who = plain(&user);
+            warn!("{who} is exchanging service '{service}', nobody comes here until that ends");
+        }
+        checked => debug!(?checked, "who has the service"),
+    }
+    let inside = cluster.exchangers_inside(&target.selector).await.unwrap_or_default();
+    if let Some(exchanger) = inside.first() {
+        let who = exchanger.told(cluster.time());
+        warn!("{} exchanges pods of service '{service}', callers of these go to him", plain(&who));
+    }
 }
 
 #[derive(Clone)]
