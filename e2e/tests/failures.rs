@@ -159,6 +159,19 @@ fn a_packet_filter_that_lets_no_connection_into_the_cluster_is_named() {
 }
 
 #[test]
+fn a_namespace_in_which_nothing_is_allowed_is_asked_about_in_a_line() {
+    let bed = Bed::new("noright");
+    let unreadable = ["nothing of the namespace can be read", "is the name of the namespace right?"];
+    for command in [&["connect", "--disableTunDevice"][..], &["exchange", "tomcat", "--expose", "8080"]] {
+        let line = [&["-n", "nosuch"], command].concat();
+        bed.fails(&line, 1, &["You may do nothing in namespace 'nosuch': is that the name?"]);
+    }
+    for command in ["clean", "birdseye"] {
+        bed.fails(&["-n", "nosuch", command], 1, &unreadable);
+    }
+}
+
+#[test]
 fn what_was_mistyped_is_named_before_anything_is_done() {
     let bed = Bed::new("typed");
 
@@ -171,6 +184,7 @@ fn what_was_mistyped_is_named_before_anything_is_done() {
         (&["exchange", "--expose", "8080"], "name of service"),
         (&["exchange", "tomcat"], "--expose"),
         (&["recover"], "service"),
+        (&["recover", "deploy/tomcat"], "'deploy/tomcat' is no service"),
     ] {
         let ended = bed.laptop.sudo_ktctl(args).wait(5);
         assert_eq!(ended.code, 2, "{args:?}: {}", ended.text);

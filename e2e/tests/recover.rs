@@ -21,7 +21,7 @@ fn a_service_whose_exchange_was_killed_is_recovered_by_somebody_else() {
     }
     assert_ne!(cluster.snapshot(), before, "the killed run has left nothing to recover");
 
-    let recover = other.ktctl(&["recover", "tomcat"]).wait(20);
+    let recover = other.ktctl(&["recover", "svc/tomcat"]).wait(20);
 
     assert_eq!(recover.code, 0, "{}", recover.text);
     assert!(recover.text.contains("Original service tomcat recovered"), "{}", recover.text);

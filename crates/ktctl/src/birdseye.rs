@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use self::show::{Seen, SortBy};
+use crate::clean;
 use crate::cli::{Birdseye, Global, Output};
 use crate::failure::{Advised, Usage};
 
@@ -62,7 +63,8 @@ async fn look(cluster: &Cluster, ask: &Birdseye) -> anyhow::Result<()> {
 
 async fn see(cluster: &Cluster, ask: &Birdseye) -> anyhow::Result<Seen> {
     let overview = cluster.overview().await.context("looking at the namespace")?;
-    check_readable(&overview)?;
+    clean::check_readable(&overview)?;
+    check_services(&overview)?;
     let mut services = overview.activities();
     services.retain(|service| !ask.hide_natural_service || service.state != State::Normal);
     show::sort(&mut services, check(ask)?);
@@ -76,7 +78,7 @@ async fn see(cluster: &Cluster, ask: &Birdseye) -> anyhow::Result<Seen> {
     Ok(Seen { namespace: cluster.namespace().into(), services, connectors, now: cluster.time() })
 }
 
-fn check_readable(seen: &Overview) -> Result<(), Advised> {
+fn check_services(seen: &Overview) -> Result<(), Advised> {
     for (kind, right) in &seen.missing {
         match kind {
             Kind::Service => {

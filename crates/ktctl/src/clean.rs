@@ -18,6 +18,7 @@ use kt_host::shutdown::Triggers;
 use tracing::{debug, info, warn};
 
 use crate::cli::{Clean, Global};
+use crate::failure::Advised;
 use crate::mesh::dead::{self, DeadRoutes};
 use crate::run::Status;
 use crate::{cleanup, leftovers};
@@ -90,6 +91,9 @@ struct Cleaned {
 /// told about this one of several.
 async fn clean_namespace(cluster: &Cluster, ask: &Clean, named: bool) -> anyhow::Result<Cleaned> {
     let seen = cluster.overview().await.context("looking at the namespace")?;
+    if !named {
+        check_readable(&seen)?;
+    }
     say_missing(&seen);
     let dead = leftovers::dead_runs().into_iter().map(|(_, status)| status);
     let here: Vec<Status> = dead.filter(|status| is_of(status, cluster)).collect();
@@ -152,6 +156,18 @@ fn own(seen: &Overview, dead: &[Status]) -> BTreeSet<String> {
     });
     let objects = shadows.map(|ours| &ours.object).chain(services.map(|service| &service.object));
     objects.map(|object| object.uid.clone()).collect()
+}
+
+/// Fails when there is no kind of object that may be read.
+pub(crate) fn check_readable(seen: &Overview) -> Result<(), Advised> {
+    match &seen.missing[..] {
+        [(_, right), _, _, _] => {
+            let advice =
+                format!("is the name of the namespace right? If it is, ask for the right to {right}");
+            Err(Advised::new("nothing of the namespace can be read", advice))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn say_missing(seen: &Overview) {

@@ -4,7 +4,7 @@
 //! and the failure names it.
 
 use kt_cluster::Cluster;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 /// A right, as verb, API group and resource, and what is lost without it.
 pub(crate) type Loss = (&'static str, &'static str, &'static str, &'static str);
@@ -55,14 +55,18 @@ pub(crate) const PREVIEW: [Loss; 2] = [
     ("patch", "", "services", "others take the new service for dead after some minutes"),
 ];
 
-/// Says what will be missing, a line each. For a task of its own: nothing waits for it.
+/// Says what will be missing, a line each; one line where it is everything. For a task of its own: nothing waits for it.
 pub(crate) async fn say(cluster: Cluster, of_command: &'static [Loss]) -> anyhow::Result<()> {
     match cluster.rights().await {
         Ok(rights) => {
-            for (verb, group, resource, loss) in SHADOW.iter().chain(of_command) {
-                if rights.lack(verb, group, resource) {
-                    info!("Without the right to {verb} {resource}: {loss}");
-                }
+            let wanted = || SHADOW.iter().chain(of_command);
+            let lacking = || wanted().filter(|(verb, group, resource, _)| rights.lack(verb, group, resource));
+            if lacking().count() == wanted().count() {
+                warn!("You may do nothing in namespace '{}': is that the name?", cluster.namespace());
+                return Ok(());
+            }
+            for (verb, _, resource, loss) in lacking() {
+                info!("Without the right to {verb} {resource}: {loss}");
             }
         }
         Err(error) => debug!(%error, "the rights are not known"),

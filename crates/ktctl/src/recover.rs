@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use kt_cluster::leftovers::{Outcome, Recovery, Repair, plan_recover};
+use kt_cluster::target::TargetName;
 use kt_host::shutdown::Triggers;
 use tracing::{info, warn};
 
@@ -13,7 +14,15 @@ use crate::failure::{Advised, Usage};
 pub(crate) fn check(ask: &Recover) -> Result<&str, Usage> {
     match &ask.services[..] {
         [] => Err(Usage("name of service to recover is required".into())),
-        [service] => Ok(service),
+        [service] => match TargetName::parse(service) {
+            Ok(TargetName::Any(_) | TargetName::Service(_)) => {
+                Ok(service.split_once('/').map_or(service, |(_, name)| name))
+            }
+            Ok(TargetName::Workload(_)) => {
+                Err(Usage(format!("'{service}' is no service: name the service that leads to its pods")))
+            }
+            Err(bad) => Err(Usage(bad.to_string())),
+        },
         many => {
             Err(Usage(format!("too many service names are spcified ({}), should be one", many.join(","))))
         }
