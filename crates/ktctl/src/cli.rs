@@ -1,9 +1,10 @@
 //! The words that users type: commands, flags, and what stands behind them.
 //!
 //! Flags are shown in camelCase and taken in kebab-case, too. Spellings of older versions become
-//! today's in [`historic`] before anything is parsed.
+//! today's in [`historic`] before anything is parsed, lines of kubectl plugins those of [`plugin`].
 
 mod historic;
+mod plugin;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -347,7 +348,8 @@ pub(crate) struct Typed {
 /// Understands a command line. Ends with clap's own error, which prints help and version, too.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Typed, clap::Error> {
     let command = command();
-    let (arguments, deprecated) = historic::modern(&command, arguments.into_iter().collect());
+    let (arguments, deprecated) =
+        historic::modern(&command, plugin::as_command(arguments.into_iter().collect()));
     let matches = command.try_get_matches_from(arguments)?;
     Ok(Typed { cli: Cli::from_arg_matches(&matches)?, deprecated })
 }
