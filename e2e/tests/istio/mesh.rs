@@ -39,7 +39,7 @@ static LOADED: Once = Once::new();
 /// The control plane. It ends when this is dropped.
 pub(crate) struct Mesh<'a> {
     cluster: &'a Cluster,
-    plane: Running,
+    _plane: Running,
     _certificate: Certificate,
 }
 
@@ -73,7 +73,7 @@ impl<'a> Mesh<'a> {
         let mut plane = start(cluster, istio, doors, &certificate);
         plane.wait_for("marking server ready", 60);
         cluster.apply(&fill(include_str!("../../fixtures/istio/injection.yaml")));
-        let mesh = Self { cluster, plane, _certificate: certificate };
+        let mesh = Self { cluster, _plane: plane, _certificate: certificate };
         mesh.replace_caller();
         mesh
     }
@@ -113,7 +113,6 @@ impl Drop for Mesh<'_> {
         if let Err(said) = self.cluster.kubectl(&injection) {
             eprintln!("{injection:?}: {said}");
         }
-        self.plane.signal("TERM");
     }
 }
 
