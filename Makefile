@@ -27,7 +27,7 @@ demo: ## Show connect, exchange and mesh on a real cluster
 test: ## Run all tests of this machine
 	@scripts/test.sh
 
-test-long: ## The same tests with bigger numbers
+test-long: ## The same tests with bigger numbers, and with Istio
 	@KT_LONG=1 scripts/test.sh
 
 check: ## Format, lints, walls and licences

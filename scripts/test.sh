@@ -52,6 +52,7 @@ end_to_end_elsewhere() {
 
 step build scripts/build.sh
 step peers scripts/setup.sh peers || broken=$((broken - 1)) # tests that need them say so
+[[ -z ${KT_LONG-} ]] || step istio scripts/setup.sh istio || broken=$((broken - 1)) # the same
 step unit cargo test --workspace --exclude e2e --no-fail-fast
 if step images scripts/images.sh && step cluster cluster_up; then
   step smoke testbed/smoke

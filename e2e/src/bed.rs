@@ -35,7 +35,8 @@ pub fn skip(test: &str, missing: &str) {
     };
     let mut list =
         OpenOptions::new().append(true).create(true).open(list).expect("open the list of skipped tests");
-    writeln!(list, "{test}: {missing}").expect("add to the list of skipped tests");
+    let line = format!("{test}: {missing}\n"); // in one piece, as others write at the same time
+    list.write_all(line.as_bytes()).expect("add to the list of skipped tests");
 }
 
 /// The DNS domain of the running cluster.
@@ -57,20 +58,20 @@ pub fn load_program_as(program: &str, image: &str) -> bool {
         return false;
     }
     let entry = if program == "router" { "/usr/sbin/router" } else { "/shadow" };
-    load_image(image, &format!("{}:{entry}", built.display()), &[entry]);
+    load_image(image, &[&format!("{}:{entry}", built.display())], &[entry]);
     true
 }
 
-/// Puts a program of this machine onto every node as an image of this name. The file is `HERE:THERE`,
+/// Puts a program of this machine onto every node as an image of this name. Its files are `HERE:THERE`,
 /// and the arguments of a container follow those of the entry.
 ///
 /// # Panics
 /// When the test bed does not take it.
-pub fn load_image(image: &str, file: &str, entry: &[&str]) {
+pub fn load_image(image: &str, files: &[&str], entry: &[&str]) {
     let name = image.replace(['/', ':'], "-");
     let archive = checkout().join(format!("target/{name}-{}.tar", std::process::id()));
     let path = archive.display().to_string();
-    let build = [&["build-image", "--user", "65532", image, &path, file, "--"], entry].concat();
+    let build = [&["build-image", "--user", "65532", image, &path], files, &["--"], entry].concat();
     for args in [&build[..], &["load-image", &path]] {
         assert!(testbed(args).status().expect("run the test bed").success(), "{args:?}");
     }

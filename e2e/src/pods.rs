@@ -57,6 +57,14 @@ impl Cluster {
         self.in_network_of(pod, "nsenter --net=\"$netns\" nft list ruleset")
     }
 
+    /// Adds to the rules of a pod's own packet filter.
+    ///
+    /// # Panics
+    /// When there is no such pod, or when `nft` does not take them.
+    pub fn add_to_packet_filter(&self, pod: &str, rules: &str) {
+        self.in_network_of(pod, &format!("nsenter --net=\"$netns\" nft -f - <<'RULES'\n{rules}\nRULES"));
+    }
+
     fn in_network_of(&self, pod: &str, command: &str) -> String {
         let where_it_is = "jsonpath={.spec.nodeName} {.status.podIP}";
         let read = self.kubectl(&["get", "pod", pod, "-o", where_it_is]).expect("the pod is there");

@@ -97,7 +97,7 @@ fn an_image_whose_program_runs_on_and_is_no_shadow_is_named() {
         ("greets", "exec /bin/busybox nc -ll -p 17617 -e /bin/busybox echo SSH-2.0-OpenSSH_9.2"),
     ] {
         let image = format!("testbed/{kind}:local");
-        e2e::load_image(&image, "/bin/busybox:/bin/busybox", &["/bin/busybox", "sh", "-c", script]);
+        e2e::load_image(&image, &["/bin/busybox:/bin/busybox"], &["/bin/busybox", "sh", "-c", script]);
 
         let said = format!("image {image} does not contain a matching shadow");
         bed.fails(&["connect", "--image", &image], 1, &[&said, "leave --image out"]);

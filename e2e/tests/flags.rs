@@ -136,7 +136,7 @@ fn an_image_is_pulled_anew_when_the_user_says_so() {
 fn the_time_for_a_port_forward_is_as_asked_for() {
     let (_cluster, laptop) = Laptop::with_cluster("forwardtime");
     let (image, script) = ("testbed/sleeps:flags", "exec /bin/busybox sleep 1000");
-    e2e::load_image(image, "/bin/busybox:/bin/busybox", &["/bin/busybox", "sh", "-c", script]);
+    e2e::load_image(image, &["/bin/busybox:/bin/busybox"], &["/bin/busybox", "sh", "-c", script]);
 
     for (seconds, least, most) in [("2", 2, 6), ("12", 12, 17)] {
         let flags = ["connect", "--disableTunDevice", "--image", image, "--portForwardTimeout", seconds];

@@ -49,6 +49,28 @@ fn the_pods_go_the_laptop_answers_and_afterwards_there_are_as_many_pods_as_befor
     Snapshot::wait_until_as(&before, 10, || cluster.snapshot().without(&["objects"]));
 }
 
+/// What Istio calls a subset is the same: the service's pods with one more label.
+#[test]
+fn whoever_tells_the_pods_by_other_labels_of_theirs_finds_the_laptop_too() {
+    let (cluster, laptop) = bed("scaleworn");
+    let labels = r#"{"spec": {"template": {"metadata": {"labels": {"version": "v1", "tier": "web"}}}}}"#;
+    cluster.kubectl(&["patch", "deployment", "tomcat", "-p", labels]).expect("patched");
+    cluster.wait_ready("tomcat");
+    cluster.kubectl(&["create", "service", "clusterip", "subset", "--tcp=8080"]).expect("another service");
+    let selector = r#"{"spec": {"selector": {"app": "tomcat", "version": "v1"}}}"#;
+    cluster.kubectl(&["patch", "service", "subset", "--type=merge", "-p", selector]).expect("patched");
+    let _local = laptop.serve(8080, LOCAL);
+
+    let line = ["tomcat", "--expose", "8080", "--withLabel", "tier=mine"];
+    let mut exchange = exchange(&laptop, &line);
+
+    cluster.wait_for_answer("http://subset:8080", LOCAL, NODES);
+    let wearing = ["get", "pods", "-l", "kt-role=shadow-exchange,tier=mine,version=v1", "-o", "name"];
+    assert!(!cluster.kubectl(&wearing).expect("pods").is_empty(), "the user's own label stays");
+    assert_eq!(exchange.interrupt(60).code, 0);
+    cluster.wait_for_answer("http://subset:8080", DEMO, NODES);
+}
+
 // covers: 7-18
 #[test]
 fn the_laptop_answers_until_the_pods_are_ready_and_one_more_interrupt_ends_the_wait() {

@@ -86,6 +86,8 @@ pub struct Workload {
     pub name: WorkloadName,
     /// The labels by which its pods are found: its own and those of the Service.
     pub labels: BTreeMap<String, String>,
+    /// These and all others of its pods: rules of a service mesh, for one, may ask for any.
+    pub worn: BTreeMap<String, String>,
     /// Who writes it anew when its replicas differ from their source.
     pub kept: Option<GitOps>,
     /// The Service that leads to it; it may have none.

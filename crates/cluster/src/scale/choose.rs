@@ -75,8 +75,11 @@ fn is_selected(one: &DynamicObject, selector: &BTreeMap<String, String>) -> bool
 fn workload(kind: WorkloadKind, read: &DynamicObject, target: Option<Target>) -> Workload {
     let mut labels = workload::match_labels(read);
     labels.extend(target.iter().flat_map(|target| target.selector.clone()));
+    let mut worn = workload::pod_labels(read);
+    worn.retain(|label, _| !gitops::is_mark(label)); // who has put it there would remove what he did not make
+    worn.extend(labels.clone());
     let kept = gitops::of(read, kind.word(), "/spec/replicas");
-    Workload { name: WorkloadName::new(kind, &read.name_any()), labels, kept, target }
+    Workload { name: WorkloadName::new(kind, &read.name_any()), labels, worn, kept, target }
 }
 
 #[cfg(test)]
@@ -121,6 +124,16 @@ mod tests {
         let all = vec![deployment("echo", json!({"app": "echo"}))];
 
         assert!(choose(all, None, "echo", &BTreeMap::new()).is_none());
+    }
+
+    #[test]
+    fn what_stands_in_for_pods_wears_their_labels_but_not_those_of_argo_cd() {
+        let labels = json!({"app": "echo", "version": "v1", "argocd.argoproj.io/instance": "shop"});
+
+        let found = workload(WorkloadKind::Deployment, &deployment("echo", labels), None);
+
+        assert_eq!(found.labels, selector());
+        assert_eq!(found.worn.keys().collect::<Vec<_>>(), ["app", "version"]);
     }
 
     #[test]

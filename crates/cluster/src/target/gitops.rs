@@ -38,6 +38,11 @@ pub(crate) fn of<K: Resource>(object: &K, kind: &'static str, pointer: &'static 
     Some(GitOps { tool, kind, name: object.name_any(), pointer })
 }
 
+/// Is it a label by which one of them knows what is his own?
+pub(crate) fn is_mark(label: &str) -> bool {
+    [ARGO_LABEL, KUSTOMIZATION, HELM_RELEASE].contains(&label)
+}
+
 fn tool<K: Resource>(object: &K) -> Option<Tool> {
     let (labels, annotations) = (object.labels(), object.annotations());
     let says = |key: &str, values: &[&str]| {

@@ -94,13 +94,14 @@ async fn start(
     }
 
     let wanted = wanted(global, ports, &workload, replicas, &exposed)?;
+    let own_labels = wanted.labels.clone();
     let keeper = Keeper::new(&cluster, global, &journal, wanted, &workload.name.name);
     made.shadow = Some(keeper.clone());
     let (shadow, opened) = keeper.open().await?;
     let inbound = Inbound::new(deliveries, tasks);
     made.inbound = Some(inbound.clone());
     let link = opened.link.clone();
-    let stand_in = StandIn::new(&cluster, &workload, &inbound, &journal);
+    let stand_in = StandIn::new(&cluster, &workload, &own_labels, &inbound, &journal);
     let (kept, successor) = (keeper.clone(), stand_in.clone());
     tasks.start("tunnel", async move { kept.serve(opened.link, opened.keeper, &successor).await });
     inbound.serve(&link, opened.incoming).await?;

@@ -34,7 +34,10 @@ struct TakenOver(WorkloadName, String);
 pub(super) struct StandIn {
     cluster: Cluster,
     workload: WorkloadName,
+    /// By which it is found.
     labels: Labels,
+    /// All that its pods wear.
+    worn: Labels,
     inbound: Inbound,
     journal: Journal,
     /// Set once the original pods are gone.
@@ -42,16 +45,21 @@ pub(super) struct StandIn {
 }
 
 impl StandIn {
+    /// The user's own labels stay as they are, where they do not hide the shadow.
     pub(super) fn new(
         cluster: &Cluster,
         workload: &Workload,
+        own: &Labels,
         inbound: &Inbound,
         journal: &Journal,
     ) -> StandIn {
+        let mut worn = workload.worn.clone();
+        worn.retain(|label, _| workload.labels.contains_key(label) || !own.contains_key(label));
         StandIn {
             cluster: cluster.clone(),
             workload: workload.name.clone(),
             labels: workload.labels.clone(),
+            worn,
             inbound: inbound.clone(),
             journal: journal.clone(),
             alone: Arc::default(),
@@ -60,8 +68,8 @@ impl StandIn {
 
     /// Only now that it takes callers may they find the shadow.
     pub(super) async fn join(&self, shadow: &Shadow) -> anyhow::Result<()> {
-        self.journal.note_joined(&shadow.pod, &self.labels);
-        let labels = self.labels.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+        self.journal.note_joined(&shadow.pod, &self.worn);
+        let labels = self.worn.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
         Ok(self.cluster.label_pod(&shadow.pod, &labels).await?)
     }
 
@@ -81,7 +89,7 @@ impl StandIn {
             return left;
         }
         debug!(pod = before.pod, "it does not leave by itself");
-        let labels = self.labels.keys().map(|key| (key.clone(), None)).collect();
+        let labels = self.worn.keys().map(|key| (key.clone(), None)).collect();
         Ok(self.cluster.label_pod(&before.pod, &labels).await?)
     }
 
