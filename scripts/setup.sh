@@ -61,6 +61,15 @@ comparison() {
   have nginx || [[ -d $cache/ktctl/nginx ]] || unpack nginx "$cache/ktctl/nginx"
 }
 
+# The cases of the Autobahn test suite; that itself wants a Python of long ago.
+autobahn() {
+  local dir=$cache/ktctl/kosoku version=0.1.0
+  [[ -d $dir/kosoku-$version.dist-info ]] && return
+  packages python3-pip=pip3
+  rm -rf "$dir"
+  python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --target "$dir" "kosoku==$version"
+}
+
 deny() {
   [[ -x $cache/ktctl/bin/cargo-deny ]] && return
   echo "building cargo-deny; it stays in $cache/ktctl"
@@ -85,7 +94,7 @@ case ${1-} in
   cluster) packages "${cluster[@]}" && program go https://go.dev/dl && resolved ;;
   build) packages "${build[@]}" && targets ;;
   deny) deny ;;
-  peers) program go https://go.dev/dl && peers && comparison ;;
-  all) packages "${cluster[@]}" "${build[@]}" && program go https://go.dev/dl && resolved && targets && deny && peers && comparison ;;
+  peers) program go https://go.dev/dl && peers && autobahn && comparison ;;
+  all) packages "${cluster[@]}" "${build[@]}" && program go https://go.dev/dl && resolved && targets && deny && peers && autobahn && comparison ;;
   *) sed -n '2,7s/^# \?//p' "$0" >&2; exit 2 ;;
 esac

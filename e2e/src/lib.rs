@@ -21,7 +21,7 @@ pub use cluster::Cluster;
 pub use conversation::Conversation;
 pub use laptop::{Kind, Laptop, Process, Pulled, SlowLink};
 pub use policy::Policy;
-pub use proxy::{Proxy, cache, unused_port};
+pub use proxy::{Proxy, Speech, cache, unused_port};
 pub use running::{Ended, Running};
 pub use snapshot::Snapshot;
 pub use transfer::Transfer;
