@@ -67,10 +67,19 @@ pub fn load_program_as(program: &str, image: &str) -> bool {
 /// # Panics
 /// When the test bed does not take it.
 pub fn load_image(image: &str, file: &str, entry: &[&str]) {
+    load_files(image, &[file.to_owned()], entry);
+}
+
+/// The same with several files.
+///
+/// # Panics
+/// When the test bed does not take it.
+pub fn load_files(image: &str, files: &[String], entry: &[&str]) {
     let name = image.replace(['/', ':'], "-");
     let archive = checkout().join(format!("target/{name}-{}.tar", std::process::id()));
     let path = archive.display().to_string();
-    let build = [&["build-image", "--user", "65532", image, &path, file, "--"], entry].concat();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let build = [&["build-image", "--user", "65532", image, &path], &files[..], &["--"], entry].concat();
     for args in [&build[..], &["load-image", &path]] {
         assert!(testbed(args).status().expect("run the test bed").success(), "{args:?}");
     }

@@ -19,8 +19,8 @@ use std::path::Path;
 use std::process::Command;
 
 use compared::{Cases, Exception, assert_as_good_as_nginx};
-use e2e::Speech;
-use peers::{Peer, output, program};
+use e2e::{Speech, peer};
+use peers::{KT_PEERS, Peer, output};
 
 /// Decision 18: what is not HTTP passes raw to the original.
 const NOT_OURS: Exception =
@@ -29,11 +29,11 @@ const NOT_OURS: Exception =
 #[test]
 fn the_router_passes_of_h2spec_what_nginx_passes() {
     let test = "the_router_passes_of_h2spec_what_nginx_passes";
-    let (Some(h2spec), Some(peer)) = (program(test, "h2spec"), Peer::start(test, &["web"], &[])) else {
+    let (Some(h2spec), Some(origin)) = (peer(test, "bin/h2spec"), Peer::start(test, &["web"], &[])) else {
         return;
     };
 
-    assert_as_good_as_nginx(test, peer.address, Speech::Http2, &[NOT_OURS], |proxy| {
+    assert_as_good_as_nginx(test, origin.address, Speech::Http2, &[NOT_OURS], |proxy| {
         of_h2spec(&h2spec, proxy)
     });
 }
@@ -65,12 +65,11 @@ fn of_report(case: &str) -> (String, Result<(), String>) {
 #[test]
 fn gos_grpc_works_through_the_router_as_through_nginx() {
     let test = "gos_grpc_works_through_the_router_as_through_nginx";
-    let (Some(call), Some(peer)) = (program(test, "kt-peers"), Peer::start(test, &["grpc"], &["origin"]))
-    else {
+    let (Some(call), Some(origin)) = (peer(test, KT_PEERS), Peer::start(test, &["grpc"], &["origin"])) else {
         return;
     };
 
-    assert_as_good_as_nginx(test, peer.address, Speech::Grpc, &[], |proxy| of_gos_grpc(&call, proxy));
+    assert_as_good_as_nginx(test, origin.address, Speech::Grpc, &[], |proxy| of_gos_grpc(&call, proxy));
 }
 
 fn of_gos_grpc(call: &Path, server: SocketAddr) -> Cases {
@@ -87,6 +86,21 @@ fn of_line(line: &str) -> Option<(String, Result<(), String>)> {
     }
     let (name, why) = line.strip_prefix("bad: ")?.split_once(": ")?;
     Some((name.to_owned(), Err(why.to_owned())))
+}
+
+#[test]
+fn events_come_through_the_router_as_through_nginx() {
+    let test = "events_come_through_the_router_as_through_nginx";
+    let (Some(listen), Some(origin)) = (peer(test, KT_PEERS), Peer::start(test, &["events"], &["origin"]))
+    else {
+        return;
+    };
+
+    assert_as_good_as_nginx(test, origin.address, Speech::Http1, &[], |proxy| {
+        let said = output(Command::new(&listen).args(["listen", &proxy.to_string(), "none", "origin"]));
+        let heard = said.starts_with("good: ");
+        Cases::from([("each before the next".to_owned(), if heard { Ok(()) } else { Err(said) })])
+    });
 }
 
 /// Any port of the loopback.

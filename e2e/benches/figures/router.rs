@@ -64,11 +64,11 @@ const LOADS: [Load; 3] = [
 
 /// Measures; what can not be counts as missed.
 pub(crate) fn measure(rounds: usize, table: &mut Table) {
+    let two = std::thread::available_parallelism().is_ok_and(|processors| processors.get() >= 2);
     pin(0, 0).expect("the load has a processor");
     let origin = origin::start(Ipv4Addr::LOCALHOST).expect("the origin starts");
     let router =
         || Proxy::router(origin).expect("the router starts").expect("the router is built: make build");
-    let two = std::thread::available_parallelism().is_ok_and(|processors| processors.get() >= 2);
     for load in &LOADS {
         match Proxy::nginx(origin, Speech::Http1).expect("nginx starts") {
             Some(nginx) if two => against(load, &router(), &nginx, rounds, table),

@@ -2,9 +2,10 @@
 //! client and a server of other hands.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
-use e2e::{Speech, cache, skip};
+use e2e::{Speech, peer};
 
 use crate::compared::{Cases, assert_as_good_as_nginx};
 use crate::peers::{Peer, output};
@@ -20,20 +21,20 @@ const COUNT: usize = 303;
 #[test]
 fn the_router_passes_the_autobahn_cases_that_nginx_passes() {
     let test = "the_router_passes_the_autobahn_cases_that_nginx_passes";
-    if !cache().join("ktctl/kosoku").exists() {
-        return skip(test, "kosoku, which has the cases, is missing (scripts/setup.sh peers)");
-    }
-    let Some(peer) = Peer::start(test, &["websocket"], &[]) else { return };
+    let (Some(cases), Some(origin)) = (peer(test, "kosoku"), Peer::start(test, &["websocket"], &["origin"]))
+    else {
+        return;
+    };
 
-    assert_as_good_as_nginx(test, peer.address, Speech::Http1, &[], autobahn);
+    assert_as_good_as_nginx(test, origin.address, Speech::Http1, &[], |proxy| autobahn(&cases, proxy));
 }
 
-fn autobahn(server: SocketAddr) -> Cases {
+fn autobahn(cases: &Path, server: SocketAddr) -> Cases {
     let said = output(
         Command::new("python3")
             .args([SCRIPT, &format!("ws://{server}")])
             .args(CASES)
-            .env("PYTHONPATH", cache().join("ktctl/kosoku")),
+            .env("PYTHONPATH", cases),
     );
     let cases: Cases = said.lines().filter_map(case).collect();
     assert_eq!(cases.len(), COUNT, "{said}");
