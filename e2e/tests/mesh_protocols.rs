@@ -15,7 +15,6 @@ const NODES: Duration = Duration::from_secs(6);
 const PEERS: [(&str, u16, &str); 3] =
     [("grpc", 9000, "call"), ("websocket", 9001, "talk"), ("events", 9002, "listen")];
 
-// covers: 4-12
 #[test]
 fn grpc_websockets_and_events_with_the_mark_come_to_the_laptop_and_all_others_to_the_originals() {
     let test = "grpc_websockets_and_events_with_the_mark_come_to_the_laptop_and_all_others_to_the_originals";
