@@ -43,7 +43,7 @@ pub(crate) fn measure(rounds: usize, table: &mut Table) {
     let laptop = Laptop::lease(&cluster);
     let _local = laptop.serve(8080, LOCAL);
     for mode in &MODES {
-        let mut lost = Rounds::new(mode.name, "");
+        let mut lost = Rounds::new(mode.name, "requests");
         lost.add(Way::Ours, losses(mode, &cluster, &laptop, rounds));
         table.add(lost.figure(Better::Lower, 0.0, 0.0));
     }
