@@ -11,6 +11,11 @@ const URL: &str = "http://tomcat:8080";
 /// The mode `ephemeral` wants an image.
 const IMAGE: &str = "kt-connect-shadow:losses";
 
+/// Pods that are to end go on for as long as nodes may lead callers to them. Without that callers are lost
+/// whenever a deployment is scaled, by whomever.
+const GRACEFUL: &str = r#"{"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 10,
+    "containers": [{"name": "tomcat", "lifecycle": {"preStop": {"sleep": {"seconds": 4}}}}]}}}}"#;
+
 /// A way to take callers, and the page that they get meanwhile.
 struct Mode {
     name: &'static str,
@@ -40,6 +45,8 @@ pub(crate) fn measure(rounds: usize, table: &mut Table) {
     let cluster = Cluster::lax("losses");
     cluster.grant(include_str!("../../../docs/rbac/exchange-ephemeral.yaml"));
     cluster.grant(include_str!("../../../docs/rbac/exchange-scale.yaml"));
+    cluster.kubectl(&["patch", "deployment", "tomcat", "-p", GRACEFUL]).expect("patched");
+    cluster.wait_ready("tomcat");
     let laptop = Laptop::lease(&cluster);
     let _local = laptop.serve(8080, LOCAL);
     for mode in &MODES {
