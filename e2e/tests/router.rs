@@ -22,7 +22,7 @@ use compared::{Cases, Exception, assert_as_good_as_nginx};
 use e2e::{Speech, peer};
 use peers::{KT_PEERS, Peer, output};
 
-/// Decision 18: what is not HTTP passes raw to the original.
+/// By design: what is not HTTP passes raw to the original.
 const NOT_OURS: Exception =
     ("http2/3.5 Sends invalid connection preface", "it is no HTTP, so the original gets it and judges");
 
