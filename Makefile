@@ -37,6 +37,7 @@ coverage: ## Each row of docs/coverage.md with its tests
 	@scripts/coverage.sh
 
 bench: build cluster-up ## Figures against kubectl port-forward
+	@scripts/setup.sh peers
 	cargo bench -p e2e --bench figures
 
 accept: ## Take over the snapshots of unit tests as they are now

@@ -39,27 +39,43 @@ program() { # NAME ADDRESS: neither Debian's Rust nor its Go is new enough
   command -v "$1" >/dev/null || { echo "please install $1: see $2" >&2; return 1; }
 }
 
-unpack() { # PACKAGE FOLDER: its files alone; installed, it would change or start something here
-  local scratch
-  echo "unpacking $1 into $2"
+unpack() { # FOLDER PACKAGE...: their files alone; installed, they would change or start something here
+  local scratch package
+  echo "unpacking ${*:2} into $1"
   scratch=$(mktemp -d)
   chmod 755 "$scratch"
-  (cd "$scratch" && { apt-get download -qq "$1" 2>/dev/null || { root apt-get update -qq && apt-get download -qq "$1"; }; })
-  dpkg -x "$scratch/$1"_*.deb "$scratch/files"
-  mkdir -p "$(dirname "$2")"
-  mv "$scratch/files" "$2"
+  (cd "$scratch" && { apt-get download -qq "${@:2}" 2>/dev/null || { root apt-get update -qq && apt-get download -qq "${@:2}"; }; })
+  for package in "$scratch"/*.deb; do
+    dpkg -x "$package" "$scratch/files"
+  done
+  mkdir -p "$(dirname "$1")"
+  mv "$scratch/files" "$1"
   rm -r "$scratch"
 }
 
 # Laptops of the kind `resolved` need it.
 resolved() {
   local dir=${KT_TESTBED_DIR:-$cache/kt-testbed}/resolved
-  [[ -e /usr/lib/systemd/systemd-resolved || -d $dir ]] || unpack systemd-resolved "$dir"
+  [[ -e /usr/lib/systemd/systemd-resolved || -d $dir ]] || unpack "$dir" systemd-resolved
 }
 
 # The router is compared with it.
 comparison() {
-  have nginx || [[ -d $cache/ktctl/nginx ]] || unpack nginx "$cache/ktctl/nginx"
+  have nginx || [[ -d $cache/ktctl/nginx ]] || unpack "$cache/ktctl/nginx" nginx
+}
+
+# A database, with or without TLS, and the libraries that not every machine has.
+database() {
+  [[ -d $cache/ktctl/redis ]] || unpack "$cache/ktctl/redis" redis-tools libatomic1 libjemalloc2 liblzf1
+}
+
+# The cases of the Autobahn test suite; that itself wants a Python of long ago.
+autobahn() {
+  local dir=$cache/ktctl/kosoku version=0.1.0
+  [[ -d $dir/kosoku-$version.dist-info ]] && return
+  packages python3-pip=pip3
+  rm -rf "$dir"
+  python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --target "$dir" "kosoku==$version"
 }
 
 deny() {
@@ -112,8 +128,8 @@ case ${1-} in
   cluster) packages "${cluster[@]}" && program go https://go.dev/dl && resolved ;;
   build) packages "${build[@]}" && targets ;;
   deny) deny ;;
-  peers) program go https://go.dev/dl && peers && comparison ;;
+  peers) program go https://go.dev/dl && peers && autobahn && database && comparison ;;
   istio) program go https://go.dev/dl && istio ;;
-  all) packages "${cluster[@]}" "${build[@]}" && program go https://go.dev/dl && resolved && targets && deny && peers && comparison ;;
+  all) packages "${cluster[@]}" "${build[@]}" && program go https://go.dev/dl && resolved && targets && deny && peers && autobahn && database && comparison ;;
   *) sed -n '2,8s/^# \?//p' "$0" >&2; exit 2 ;;
 esac

@@ -26,19 +26,33 @@ http {
   client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;
   fastcgi_temp_path {dir}/fastcgi; uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
   keepalive_requests 100000000; client_max_body_size 0;
+  map $http_upgrade $kept_or_upgraded { '' ''; default upgrade; }
   upstream origin { server {origin}; keepalive 64; keepalive_requests 100000000; }
   server {
     listen 127.0.0.1:{port}{speaks};
-    location / {
-      proxy_pass http://origin; proxy_http_version 1.1;
-      proxy_buffering off; proxy_request_buffering off; {buffer}
-      proxy_set_header Connection \"\"; proxy_set_header Host $host;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-      proxy_set_header X-Forwarded-Host $host; proxy_set_header X-Forwarded-Proto http;
-    }
+    location / { {pass} }
   }
 }
 ";
+/// How nginx hands on what is HTTP, also an upgrade to a WebSocket.
+const PASS: &str = "
+      proxy_pass http://origin; proxy_http_version 1.1;
+      proxy_buffering off; proxy_request_buffering off; {buffer}
+      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $kept_or_upgraded;
+      proxy_set_header Host $http_host;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Forwarded-Proto http;";
+
+/// What callers of nginx say; on one port it understands one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speech {
+    /// Also with an upgrade to a WebSocket.
+    Http1,
+    /// Without TLS.
+    Http2,
+    /// To an origin that speaks it, too.
+    Grpc,
+}
 
 /// A proxy that runs; dropped, it is ended.
 #[derive(Debug)]
@@ -62,25 +76,13 @@ impl Proxy {
         Self::start("router", |dir, port| router(&program, dir, port, origin)).map(Some)
     }
 
-    /// Starts nginx for HTTP/1; nothing when it is not there.
+    /// Starts nginx; nothing when it is not there.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn nginx(origin: SocketAddr) -> io::Result<Option<Self>> {
-        Self::of_nginx(origin, "")
-    }
-
-    /// Starts nginx for HTTP/2 alone; nothing when it is not there.
-    ///
-    /// # Errors
-    /// When it does not start.
-    pub fn nginx_http2(origin: SocketAddr) -> io::Result<Option<Self>> {
-        Self::of_nginx(origin, " http2")
-    }
-
-    fn of_nginx(origin: SocketAddr, speaks: &str) -> io::Result<Option<Self>> {
+    pub fn nginx(origin: SocketAddr, speech: Speech) -> io::Result<Option<Self>> {
         let Some(program) = nginx_program() else { return Ok(None) };
-        Self::start("nginx", |dir, port| nginx(&program, dir, port, origin, speaks)).map(Some)
+        Self::start("nginx", |dir, port| nginx(&program, dir, port, origin, speech)).map(Some)
     }
 
     fn start(name: &str, command: impl FnOnce(&Path, u16) -> io::Result<Command>) -> io::Result<Self> {
@@ -173,10 +175,12 @@ fn router(program: &Path, dir: &Path, port: u16, origin: SocketAddr) -> io::Resu
     Ok(command)
 }
 
-fn nginx(program: &Path, dir: &Path, port: u16, origin: SocketAddr, speaks: &str) -> io::Result<Command> {
-    let mut text = NGINX.replace("{dir}", &dir.to_string_lossy());
+fn nginx(program: &Path, dir: &Path, port: u16, origin: SocketAddr, speech: Speech) -> io::Result<Command> {
+    let speaks = if speech == Speech::Http1 { "" } else { " http2" };
+    let pass = if speech == Speech::Grpc { "grpc_pass grpc://origin;" } else { PASS };
+    let mut text = NGINX.replace("{pass}", pass).replace("{speaks}", speaks);
+    text = text.replace("{dir}", &dir.to_string_lossy());
     text = text.replace("{port}", &port.to_string()).replace("{origin}", &origin.to_string());
-    text = text.replace("{speaks}", speaks);
     let mut buffer = String::new();
     if let Ok(size) = env::var("KT_NGINX_BUFFER") {
         let _ = write!(

@@ -16,7 +16,7 @@ const OTHER: &str = "kt-connect other v3";
 /// How long after the ready text a caller may still take the old way, in seconds.
 const NODES: u64 = 6;
 
-// covers: 3-16, 3-17, 3-19
+// covers: 3-16, 3-17, 3-19, 4-12
 #[test]
 fn only_requests_with_the_mark_come_here_and_nothing_is_left() {
     let (cluster, laptop) = Laptop::with_cluster("mesh");
@@ -30,6 +30,7 @@ fn only_requests_with_the_mark_come_here_and_nothing_is_left() {
     for header in [None, Some("VERSION: other"), Some("version: MINE")] {
         assert!(cluster.get_with(URL, header).expect("an answer").contains(DEMO), "{header:?}");
     }
+    assert_eq!(pages(&cluster, LOCAL), (0, 40), "of 40 callers without the mark");
     let services = cluster.kubectl(&["get", "services,pods", "-o", "name"]).expect("names");
     for name in [
         "service/tomcat-kt-stuntman",
@@ -132,6 +133,8 @@ fn by_hand_the_shadow_is_one_more_pod_with_a_label() {
     for page in [LOCAL, DEMO] {
         cluster.wait_for_answer(URL, page, 10);
     }
+    let (here, there) = pages(&cluster, LOCAL);
+    assert!(here > 0 && there > 0 && here + there == 40, "{here} of 40 callers come here, {there} do not");
     // What Istio calls a subset: the service's pods with a label more.
     cluster.apply(SUBSET);
     cluster.wait_for_answer("http://subset:8080", LOCAL, 10);
@@ -333,7 +336,14 @@ fn wait_for_marked(cluster: &Cluster, header: &str, page: &str) {
     });
 }
 
-/// A namespace, and a plain laptop whose user works in it.
+/// Of 40 callers without a mark, how many get this page, and how many that of the originals.
+fn pages(cluster: &Cluster, page: &str) -> (usize, usize) {
+    let ask = "for call in {1..40}; do curl -sS -m 5 \"$0\"; done";
+    let url = format!("http://{}:8080", cluster.service_ip("tomcat"));
+    let said = cluster.start_on("node1", &["bash", "-c", ask, &url]).wait(60).text;
+    (said.matches(page).count(), said.matches(DEMO).count())
+}
+
 fn mesh(laptop: &Laptop, args: &[&str]) -> Running {
     let mut mesh = laptop.ktctl(&[&["mesh"], args].concat());
     mesh.wait_for("Now you can", 40);

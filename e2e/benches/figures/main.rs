@@ -5,6 +5,7 @@
 //! The same program, called as `figures load …` on the laptop, makes the load: see [`load`].
 
 mod load;
+mod losses;
 #[cfg(target_os = "linux")]
 mod many;
 mod measure;
@@ -28,7 +29,7 @@ use crate::table::Table;
 /// The fewest rounds whose medians mean something.
 const ROUNDS: usize = 5;
 /// What can be asked for alone: `cargo bench -p e2e --bench figures -- slow`.
-const PARTS: [&str; 4] = ["starts", "plain", "slow", "router"];
+const PARTS: [&str; 5] = ["starts", "plain", "slow", "losses", "router"];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -55,6 +56,9 @@ fn figures(args: &[String]) -> ExitCode {
     let mut spent = String::new();
     if PARTS[..3].iter().any(|part| wants(part)) {
         spent = against_port_forward(wants, rounds, &mut table);
+    }
+    if wants("losses") {
+        losses::measure(rounds, &mut table);
     }
     #[cfg(target_os = "linux")]
     if wants("router") {

@@ -5,7 +5,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use e2e::Proxy;
+use e2e::{Proxy, Speech};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -62,22 +62,21 @@ const LOADS: [Load; 3] = [
     },
 ];
 
-/// Measures; without nginx there is nothing to compare with.
+/// Measures; what can not be counts as missed.
 pub(crate) fn measure(rounds: usize, table: &mut Table) {
-    if std::thread::available_parallelism().is_ok_and(|processors| processors.get() < 2) {
-        println!("skipped router: it needs two processors");
-        return;
-    }
-    pin(0, 0).expect("the load has a processor of its own");
+    let two = std::thread::available_parallelism().is_ok_and(|processors| processors.get() >= 2);
+    pin(0, 0).expect("the load has a processor");
     let origin = origin::start(Ipv4Addr::LOCALHOST).expect("the origin starts");
     let router =
         || Proxy::router(origin).expect("the router starts").expect("the router is built: make build");
     for load in &LOADS {
-        let Some(nginx) = Proxy::nginx(origin).expect("nginx starts") else {
-            println!("skipped router: nginx is missing (apt-get install nginx-light)");
-            return;
-        };
-        against(load, &router(), &nginx, rounds, table);
+        match Proxy::nginx(origin, Speech::Http1).expect("nginx starts") {
+            Some(nginx) if two => against(load, &router(), &nginx, rounds, table),
+            _ => {
+                println!("{}: it needs two processors and nginx (scripts/setup.sh peers)", load.name);
+                judge(load, &load.rates(), &load.times(), table);
+            }
+        }
     }
     table.add(memory(&router()).expect("the router serves 1,000 connections"));
 }
@@ -87,16 +86,29 @@ fn against(load: &Load, router: &Proxy, nginx: &Proxy, rounds: usize, table: &mu
     for proxy in [router, nginx] {
         pin(proxy.id(), 1).expect("the proxy has a processor of its own");
     }
-    let mut rates = Rounds::new(load.name, "1/s");
-    let mut times = Rounds::new(load.time, "µs");
+    let (mut rates, mut times) = (load.rates(), load.times());
     for way in (0..rounds).flat_map(order) {
         let proxy = if way == Way::Theirs { nginx } else { router };
         let (made, time) = run(load, proxy).expect("the load is served");
         rates.add(way, made.requests / made.seconds);
         times.add(way, time / made.requests * 1e6);
     }
+    judge(load, &rates, &times, table);
+}
+
+fn judge(load: &Load, rates: &Rounds, times: &Rounds, table: &mut Table) {
     table.add(rates.figure(Better::Higher, load.must, load.wanted));
     table.add(times.figure(Better::Lower, 1.2, 1.0));
+}
+
+impl Load {
+    fn rates(&self) -> Rounds {
+        Rounds::new(self.name, "1/s")
+    }
+
+    fn times(&self) -> Rounds {
+        Rounds::new(self.time, "µs")
+    }
 }
 
 /// Ties a process to a processor; 0 is this thread, and those that it starts. Else it is a matter of luck, and of a factor of two, which of them share one.

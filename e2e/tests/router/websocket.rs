@@ -4,13 +4,14 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use e2e::Proxy;
+use e2e::Speech;
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame};
 use tungstenite::{Error, HandshakeError, Message, WebSocket};
 
-use crate::{anywhere, router};
+use crate::anywhere;
+use crate::compared::{assert_as_good_as_nginx, passes};
 
 const BIG: usize = 1 << 20;
 
@@ -59,30 +60,39 @@ fn echo(mut socket: WebSocket<TcpStream>) {
     }
 }
 
-/// Connects through a router; nothing when the test is skipped.
-fn connect(test: &str) -> Option<(Proxy, WebSocket<TcpStream>)> {
-    let router = router(test, serve())?;
-    let socket = open(&router, "/").expect("an upgrade");
-    Some((router, socket))
+fn connect(server: SocketAddr) -> WebSocket<TcpStream> {
+    open(server, "/").expect("an upgrade")
 }
 
-fn open(router: &Proxy, path: &str) -> Result<WebSocket<TcpStream>, Error> {
-    let stream = TcpStream::connect(router.address).expect("a connection");
+fn open(server: SocketAddr, path: &str) -> Result<WebSocket<TcpStream>, Error> {
+    let stream = TcpStream::connect(server).expect("a connection");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
-    let url = format!("ws://{}{path}", router.address);
-    match tungstenite::client(url, stream) {
+    match tungstenite::client(format!("ws://{server}{path}"), stream) {
         Ok((socket, _)) => Ok(socket),
         Err(HandshakeError::Failure(error)) => Err(error),
         Err(HandshakeError::Interrupted(_)) => panic!("no answer in time"),
     }
 }
 
-#[test]
-fn messages_of_a_websocket_come_back_as_they_are() {
-    let Some((_router, mut socket)) = connect("messages_of_a_websocket_come_back_as_they_are") else {
-        return;
-    };
+type Case = (&'static str, fn(SocketAddr));
 
+const CASES: [Case; 4] = [
+    ("messages come back as they are", messages),
+    ("a message in fragments arrives as one, also with a ping between them", fragments),
+    ("both sides learn why the other closes", closes),
+    ("one that is refused gets the server's answer", refused),
+];
+
+#[test]
+fn tungstenites_websockets_work_through_the_router_as_through_nginx() {
+    let test = "tungstenites_websockets_work_through_the_router_as_through_nginx";
+    assert_as_good_as_nginx(test, serve(), Speech::Http1, &[], |proxy| {
+        CASES.iter().map(|(name, case)| ((*name).to_owned(), passes(|| case(proxy)))).collect()
+    });
+}
+
+fn messages(server: SocketAddr) {
+    let mut socket = connect(server);
     for message in [
         Message::text("hello ü"),
         Message::text(""),
@@ -91,18 +101,13 @@ fn messages_of_a_websocket_come_back_as_they_are() {
         Message::binary((0..BIG).map(|index| index as u8).collect::<Vec<_>>()),
     ] {
         socket.send(message.clone()).expect("sent");
-        assert!(
-            socket.read().expect("an answer") == message,
-            "another message of {} bytes came",
-            message.len()
-        );
+        let told = socket.read().expect("an answer");
+        assert!(told == message, "another message of {} bytes came", told.len());
     }
 }
 
-#[test]
-fn a_message_in_fragments_arrives_as_one_also_with_a_ping_between_them() {
-    let test = "a_message_in_fragments_arrives_as_one_also_with_a_ping_between_them";
-    let Some((_router, mut socket)) = connect(test) else { return };
+fn fragments(server: SocketAddr) {
+    let mut socket = connect(server);
     let part =
         |text: &'static str, kind, last| Message::Frame(Frame::message(text, OpCode::Data(kind), last));
 
@@ -115,12 +120,8 @@ fn a_message_in_fragments_arrives_as_one_also_with_a_ping_between_them() {
     assert_eq!(socket.read().expect("an answer"), Message::text("one two three"));
 }
 
-#[test]
-fn both_sides_of_a_websocket_learn_why_the_other_closes() {
-    let Some((router, mut socket)) = connect("both_sides_of_a_websocket_learn_why_the_other_closes") else {
-        return;
-    };
-    let mut closing = open(&router, "/").expect("an upgrade");
+fn closes(server: SocketAddr) {
+    let (mut socket, mut closing) = (connect(server), connect(server));
     let frame = CloseFrame { code: CloseCode::Library(4001), reason: "done".into() };
 
     // The library gives the frame of the one who closed back to it.
@@ -135,14 +136,9 @@ fn both_sides_of_a_websocket_learn_why_the_other_closes() {
     assert!(matches!(socket.read(), Err(Error::ConnectionClosed)), "the connection ends cleanly");
 }
 
-#[test]
-fn a_websocket_that_is_refused_gets_the_servers_answer() {
-    let Some((router, _socket)) = connect("a_websocket_that_is_refused_gets_the_servers_answer") else {
-        return;
-    };
+fn refused(server: SocketAddr) {
+    let refusal = open(server, "/refused").expect_err("a refusal");
 
-    let refused = open(&router, "/refused").expect_err("a refusal");
-
-    let Error::Http(answer) = refused else { panic!("{refused}") };
+    let Error::Http(answer) = refusal else { panic!("{refusal}") };
     assert_eq!((answer.status().as_u16(), answer.body().as_deref()), (403, Some(&b"none"[..])));
 }
