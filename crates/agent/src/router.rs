@@ -48,7 +48,11 @@ use http::Buffers;
 pub use start::main;
 use table::Table;
 
-/// How long running requests may take once the pod is to end.
+/// How long callers may still come once the pod is to end: until another router stands.
+const COMING: Duration = Duration::from_secs(20);
+/// Who has not seen a caller for so long has no more of them. Another router takes about half of it.
+const QUIET: Duration = Duration::from_secs(10);
+/// How long running requests may take after that.
 const ENDING: Duration = Duration::from_secs(10);
 /// How often it looks whether any are left.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -98,6 +102,7 @@ async fn run(options: Options) -> io::Result<()> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        router.until_unneeded().await;
         ports.abort();
         router.end().await;
     };
@@ -148,6 +153,23 @@ impl Router {
     fn put(&self, table: Table) {
         self.table.replace(Rc::new(table));
         self.changed.send_replace(());
+    }
+
+    /// Nodes send callers to a pod that ends for as long as there is no other. Returns once the laptops
+    /// have taken the last route away, when nobody comes any more, or after some time.
+    async fn until_unneeded(&self) {
+        let mut changed = self.changed.subscribe();
+        let mut arrived = self.arrived.subscribe();
+        let needed = async {
+            while self.table().has_routes() {
+                tokio::select! {
+                    _ = changed.changed() => {}
+                    _ = arrived.recv() => {}
+                    () = sleep(QUIET) => return,
+                }
+            }
+        };
+        let _ = timeout(COMING, needed).await; // whoever comes later is refused
     }
 
     /// Has connections end after the requests that run on them, and returns when none is left, or
