@@ -5,6 +5,7 @@
 //! Nothing here knows how `ktctl` does its work: tests type command lines and look at the world.
 
 mod bed;
+mod callers;
 mod cluster;
 mod conversation;
 mod laptop;
@@ -17,6 +18,7 @@ mod snapshot;
 mod transfer;
 
 pub use bed::{domain, ktctl, load_image, load_program_as, long, skip};
+pub use callers::{callers_who_come_anew, callers_who_keep};
 pub use cluster::Cluster;
 pub use conversation::Conversation;
 pub use laptop::{Kind, Laptop, Process, Pulled, SlowLink};
