@@ -1,6 +1,8 @@
 //! A router that is deleted goes on for some seconds. Meanwhile another pod learns what it knows and does
 //! its work, and when it has ended, one of its name is made anew: callers notice nothing of it.
 
+use std::time::Duration;
+
 use kt_cluster::leftovers::SETTLE;
 use kt_cluster::mesh::Router;
 use kt_cluster::{Cluster, names};
@@ -9,6 +11,10 @@ use tracing::{debug, info, warn};
 
 use super::keep::Watched;
 use super::router;
+
+/// How long a pod goes on that nodes do not lead callers to any more. They learn of one change after the
+/// other, each by itself, and of none within a second of the last one.
+const LEARNED: Duration = Duration::from_secs(3);
 
 impl Watched {
     /// Makes the router anew, unless another user was faster, and joins it. The service is locked.
@@ -21,8 +27,9 @@ impl Watched {
         let joined = self.made_anew(stand_in.as_ref()).await?;
         if let Some(stand_in) = stand_in {
             sleep(SETTLE).await; // each node learns of the new router by itself
-            dismiss(cluster, Some(&stand_in)).await;
             cluster.remove_stand_in_router(service).await?;
+            sleep(LEARNED).await;
+            dismiss(cluster, Some(&stand_in)).await;
         }
         Ok(joined)
     }
@@ -40,7 +47,7 @@ impl Watched {
         router::tell(cluster, &made, &set).await?;
         self.let_callers_come(&made).await?;
         info!("the router of service {service} is being deleted, another pod does its work");
-        sleep(SETTLE).await; // as above
+        sleep(LEARNED).await;
         dismiss(cluster, Some(&ending)).await;
         Ok(Some(made))
     }

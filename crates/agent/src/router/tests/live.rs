@@ -202,18 +202,33 @@ async fn a_router_that_is_to_end_lets_a_running_request_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_router_that_is_to_end_waits_for_callers_until_its_last_route_is_taken_away() {
+async fn a_router_that_is_to_end_waits_for_callers_until_it_learns_that_nobody_needs_it() {
     with_bed(async |bed| {
         bed.use_routes(1, &[(ANN, "path:/")]).await;
         let begun = Instant::now();
 
-        let taken_away = async {
+        let told = async {
             sleep(Duration::from_secs(3)).await;
             bed.router.adopt(bed.set(2, Speaks::Unknown, &[]));
         };
-        tokio::join!(bed.router.until_unneeded(), taken_away);
+        tokio::join!(bed.router.until_unneeded(), told);
 
         assert_eq!(begun.elapsed().as_secs(), 3);
+        assert!(bed.router.table().has_routes(), "the last callers go astray");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_that_nobody_has_joined_ends_at_once() {
+    with_bed(async |bed| {
+        bed.use_routes(1, &[(ANN, "path:/")]).await;
+        bed.use_routes(2, &[]).await;
+        let begun = Instant::now();
+
+        bed.router.until_unneeded().await;
+
+        assert_eq!(begun.elapsed().as_secs(), 0);
     })
     .await;
 }
