@@ -22,6 +22,7 @@ pub use callers::{callers_who_come_anew, callers_who_keep};
 pub use cluster::Cluster;
 pub use conversation::Conversation;
 pub use laptop::{Kind, Laptop, Process, Pulled, SlowLink};
+pub use pods::resident;
 pub use policy::Policy;
 pub use proxy::{Proxy, cache, unused_port};
 pub use running::{Ended, Running};

@@ -110,3 +110,24 @@ fn no_request_is_lost_and_none_goes_astray_when_the_router_is_deleted() {
     assert_eq!(mesh.interrupt(20).code, 0);
     Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
 }
+
+#[test]
+fn no_request_is_lost_when_somebody_recovers_the_service() {
+    let (cluster, owner) = Laptop::with_cluster("recoverload");
+    let Some(other) = Laptop::lease_another("recoverload", &cluster) else { return };
+    let before = cluster.snapshot();
+    let service = cluster.service_ip("tomcat");
+    let _local = owner.serve(8080, LOCAL);
+    let mut mesh = mesh(&owner, &["tomcat", "--expose", "8080", "--versionMark", "mine"]);
+    let marked = callers_who_come_anew(&cluster, &service, "VERSION: mine", LOCAL);
+    let others = callers_who_come_anew(&cluster, &service, "", DEMO);
+
+    assert_eq!(other.ktctl(&["recover", "tomcat"]).wait(30).code, 0);
+
+    assert_eq!(mesh.wait(30).code, 1);
+    for callers in [&marked, &others] {
+        wait_until_they_hear(callers, DEMO);
+        assert_nothing_lost(callers);
+    }
+    Snapshot::wait_until_as(&before, 40, || cluster.snapshot());
+}
