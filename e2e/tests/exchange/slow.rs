@@ -48,7 +48,7 @@ fn a_program_that_does_not_read_holds_up_its_callers_alone_and_costs_little_memo
     for sender in &mut senders {
         sender.wait_for("all sent", 60);
     }
-    sleeper.wait_for(&format!("read {} bytes", 2 * SENT << 20), 20);
+    sleeper.wait_for(&format!("read {} bytes", (2 * SENT) << 20), 20);
     assert_eq!(exchange.interrupt(15).code, 0);
 }
 
