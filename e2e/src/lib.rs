@@ -5,6 +5,7 @@
 //! Nothing here knows how `ktctl` does its work: tests type command lines and look at the world.
 
 mod bed;
+mod callers;
 mod cluster;
 mod conversation;
 mod laptop;
@@ -18,10 +19,12 @@ mod snapshot;
 mod transfer;
 
 pub use bed::{domain, ktctl, load_image, load_program_as, long, skip};
+pub use callers::{callers_who_come_anew, callers_who_keep};
 pub use cluster::Cluster;
 pub use conversation::Conversation;
 pub use laptop::{Kind, Laptop, Process, Pulled, SlowLink};
 pub use peers::{for_laptops, peer, with_libraries};
+pub use pods::resident;
 pub use policy::Policy;
 pub use proxy::{Proxy, Speech, cache, unused_port};
 pub use running::{Ended, Running};

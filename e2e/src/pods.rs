@@ -49,6 +49,18 @@ impl Cluster {
         );
     }
 
+    /// What a program in a pod holds in memory, in MiB.
+    ///
+    /// # Panics
+    /// When it does not run there.
+    pub fn memory_in(&self, pod: &str, program: &str) -> u64 {
+        let command = format!(
+            "for pid in $(ip netns pids \"${{netns##*/}}\"); do \
+            [[ $(cat /proc/$pid/comm) == {program} ]] && cat /proc/$pid/status; done"
+        );
+        resident(&self.in_network_of(pod, &command)).expect("the program's memory")
+    }
+
     /// The rules of a pod's own packet filter, as `nft` prints them.
     ///
     /// # Panics
@@ -71,4 +83,10 @@ impl Cluster {
         let (node, address) = read.split_once(' ').expect("it runs on a node");
         on_node(node, &["bash", "-c", IN_NETWORK, address, command]).expect("look into its network")
     }
+}
+
+/// What a process holds in memory, in MiB, from its `/proc/PID/status`.
+pub fn resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? >> 10)
 }

@@ -1,5 +1,8 @@
 //! `exchange --mode selector`: the cluster calls the laptop, and afterwards all is as it was.
 
+#[path = "exchange/slow.rs"]
+mod slow;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -2,13 +2,12 @@
 
 #[path = "mesh/lost.rs"]
 mod lost;
+#[path = "mesh/nothing_lost.rs"]
+mod nothing_lost;
 
 use std::time::Duration;
 
-use e2e::{
-    Cluster, DEMO, LOCAL, Laptop, Policy, Process, Running, Snapshot, assert_nothing_lost, skip, wait_until,
-    wait_until_they_hear,
-};
+use e2e::{Cluster, DEMO, LOCAL, Laptop, Policy, Process, Running, Snapshot, skip, wait_until};
 
 const URL: &str = "http://tomcat:8080";
 /// What a second laptop answers.
@@ -287,24 +286,6 @@ fn several_users_mesh_one_service_and_the_last_puts_it_back() {
     assert_eq!(second.interrupt(20).code, 0);
     cluster.wait_for_answer(URL, DEMO, 5);
     Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
-}
-
-#[test]
-fn no_request_is_lost_when_users_join_and_leave() {
-    let (cluster, laptop) = Laptop::with_cluster("meshload");
-    let _local = laptop.serve(8080, LOCAL);
-    let callers = ["node1", "node2"].map(|node| cluster.callers_on(node, URL));
-    wait_until_they_hear(&callers, DEMO);
-
-    for _ in 0..2 {
-        let mut mesh = mesh(&laptop, &["tomcat", "--expose", "8080", "--versionMark", "mine"]);
-        wait_for_marked(&cluster, "VERSION: mine", LOCAL);
-        wait_until_they_hear(&callers, DEMO);
-        assert_eq!(mesh.interrupt(20).code, 0);
-        wait_until_they_hear(&callers, DEMO);
-    }
-
-    assert_nothing_lost(&callers);
 }
 
 #[test]

@@ -224,9 +224,11 @@ fn the_heartbeat_of_each_object_of_ours_is_renewed() {
     let mut mesh = mesh(&laptop, &["--expose", "8080", "--versionMark", "mine"]);
     cluster.kubectl(&["delete", ROUTER, "--grace-period=1"]).expect("deleted");
     mesh.wait_for("was made anew", 30);
-    let first = heartbeats(&cluster);
-    // Pods and config maps of four shadows and a router; two stuntmen, a version and a new service.
-    assert_eq!(first.len(), 14, "{first:?}");
+    // Pods and config maps of four shadows and a router; two stuntmen, a version and a new service. What
+    // stood in for the router goes.
+    let first = wait_until("all objects are there, and no others", Duration::from_secs(40), || {
+        Some(heartbeats(&cluster)).filter(|beats| beats.len() == 14)
+    });
     let ready = now();
     for (object, beat) in &first {
         let beat = beat.unwrap_or_else(|| panic!("{object} has no heartbeat"));

@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use e2e::{
-    Cluster, Conversation, DEMO, LOCAL, Laptop, Running, assert_nothing_lost, wait_until,
+    Conversation, DEMO, LOCAL, Laptop, Running, assert_nothing_lost, callers_who_keep, wait_until,
     wait_until_they_hear,
 };
 
@@ -39,10 +39,10 @@ fn connections_that_callers_keep_are_ended_and_never_reset() {
     let (cluster, laptop) = Laptop::with_cluster("kept");
     let service = cluster.service_ip("tomcat");
     let _local = laptop.serve(8080, LOCAL);
-    let before = kept(&cluster, &service, "60000", DEMO);
+    let before = callers_who_keep(&cluster, &service, "", "60000", DEMO);
     let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
-    let idle = kept(&cluster, &service, "60000", LOCAL);
-    let busy = kept(&cluster, &service, "200", LOCAL);
+    let idle = callers_who_keep(&cluster, &service, "", "60000", LOCAL);
+    let busy = callers_who_keep(&cluster, &service, "", "200", LOCAL);
 
     assert_eq!(exchange.interrupt(15).code, 0);
 
@@ -63,7 +63,7 @@ fn a_request_under_way_at_the_end_is_answered_within_10_s_and_then_cut() {
     let service = cluster.service_ip("tomcat");
     let _local = laptop.serve(8080, LOCAL);
     let mut exchange = exchange(&laptop, &["tomcat", "--expose", "8080"]);
-    let _here = kept(&cluster, &service, "60000", LOCAL); // each node has learned of it
+    let _here = callers_who_keep(&cluster, &service, "", "60000", LOCAL); // each node has learned of it
     let ask = |ms: u64| {
         let url = format!("http://{service}:8080/slow?ms={ms}");
         cluster.start_on("node1", &["curl", "-sS", "-m", "40", "-w", "took %{time_total}", &url])
@@ -187,58 +187,11 @@ fn while_the_laptops_cable_is_pulled_callers_go_to_the_originals_and_then_come_a
     assert_eq!(exchange.interrupt(15).code, 0);
 }
 
-/// A caller on each node who keeps his connection to who answers `page`, and asks again after so many
-/// milliseconds.
-fn kept(cluster: &Cluster, address: &str, pause: &str, page: &str) -> [Running; 2] {
-    let url = format!("http://{address}:8080");
-    ["node1", "node2"].map(|node| {
-        wait_until(&format!("{page:?} is behind the service on {node}"), Duration::from_secs(NODES), || {
-            let answer = cluster.start_on(node, &["curl", "-sS", "-m", "2", &url]).wait(5);
-            answer.text.contains(page).then_some(())
-        });
-        let mut caller = cluster.start_on(node, &["python3", "-uc", KEEPS, address, pause]);
-        caller.wait_for(page, 10);
-        caller
-    })
-}
-
 fn heard_by_each(callers: &[Running], text: &str) {
     wait_until(&format!("all callers hear {text:?}"), Duration::from_secs(5), || {
         callers.iter().all(|caller| caller.text().contains(text)).then_some(())
     });
 }
-
-/// Asks on one connection until that is ended, and then on another one. Prints the pages, `FIN` for
-/// an end between two requests, and `LOST: …` for every other way in which no answer comes. An end
-/// that crosses a request, both being on their way at once, is an end between two requests, too: no
-/// server can know, and clients ask again. A reset is none.
-const KEEPS: &str = r#"
-import http.client, select, sys
-address, pause = sys.argv[1], int(sys.argv[2]) / 1000
-
-def ask_until_it_ends():
-    server = http.client.HTTPConnection(address, 8080, timeout=15)
-    has_answered = False
-    while True:
-        try:
-            server.request("GET", "/")
-            answer = server.getresponse()
-        except http.client.RemoteDisconnected:
-            print("FIN" if has_answered else "LOST: the end came first")
-            return server.close()
-        has_answered = True
-        print(answer.read().decode().strip())
-        if select.select([server.sock], [], [], pause)[0]:
-            rest = server.sock.recv(1)
-            print("FIN" if rest == b"" else f"LOST: got {rest}")
-            return server.close()
-
-while True:
-    try:
-        ask_until_it_ends()
-    except Exception as error:
-        print("LOST:", repr(error))
-"#;
 
 /// Exchanges as the ordinary user, and returns when the cluster calls here.
 fn exchange(laptop: &Laptop, args: &[&str]) -> Running {

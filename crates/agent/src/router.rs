@@ -48,7 +48,11 @@ use http::Buffers;
 pub use start::main;
 use table::Table;
 
-/// How long running requests may take once the pod is to end.
+/// How long callers may still come once the pod is to end: until another router stands.
+const COMING: Duration = Duration::from_secs(20);
+/// Who has not seen a caller for so long has no more of them. Another router takes about half of it.
+const QUIET: Duration = Duration::from_secs(10);
+/// How long running requests may take after that.
 const ENDING: Duration = Duration::from_secs(10);
 /// How often it looks whether any are left.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -63,7 +67,9 @@ struct Router {
     table: RefCell<Rc<Table>>,
     /// Told after each change of the table.
     changed: watch::Sender<()>,
-    /// Told once the pod is to end.
+    /// What is left of its life.
+    life: Cell<Life>,
+    /// Told once connections are to end.
     ending: watch::Sender<bool>,
     /// Callers who are connected.
     callers: Rc<Cell<usize>>,
@@ -71,6 +77,17 @@ struct Router {
     arrived: broadcast::Sender<IpAddr>,
     /// For those who have read something.
     buffers: Rc<Buffers>,
+}
+
+/// How far a router is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Life {
+    #[default]
+    Lives,
+    /// The pod is to end, and callers come to it for as long as there is no other.
+    Ends,
+    /// Another one does its work.
+    Unneeded,
 }
 
 /// How the program was started.
@@ -98,6 +115,7 @@ async fn run(options: Options) -> io::Result<()> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        router.until_unneeded().await;
         ports.abort();
         router.end().await;
     };
@@ -115,6 +133,7 @@ impl Router {
             kept,
             table: RefCell::default(),
             changed: watch::Sender::default(),
+            life: Cell::default(),
             ending: watch::Sender::default(),
             callers: Rc::default(),
             arrived: broadcast::Sender::new(rehearsal::REMEMBERED),
@@ -131,9 +150,15 @@ impl Router {
         self.table.borrow().clone()
     }
 
-    /// Uses a set of rules unless a newer one is in use; returns the generation in use.
+    /// Uses a set of rules unless a newer one is in use; returns the generation in use. Told to end, it
+    /// learns by a set without routes that nobody needs it; the last callers get what they got before.
     fn adopt(&self, set: RuleSet) -> u64 {
         let table = self.table();
+        if set.routes.is_empty() && self.life.get() != Life::Lives {
+            self.life.set(Life::Unneeded);
+            self.changed.send_replace(());
+            return table.generation();
+        }
         if set.generation >= table.generation() {
             self.put(table.with_set(set, &self.resolver));
         }
@@ -148,6 +173,25 @@ impl Router {
     fn put(&self, table: Table) {
         self.table.replace(Rc::new(table));
         self.changed.send_replace(());
+    }
+
+    /// Nodes send callers to a pod that ends for as long as there is no other. Returns once the laptops
+    /// have said that there is one, when nobody comes any more, or after some time.
+    async fn until_unneeded(&self) {
+        let has_joined = self.table().has_routes();
+        self.life.set(if has_joined { Life::Ends } else { Life::Unneeded });
+        let mut changed = self.changed.subscribe();
+        let mut arrived = self.arrived.subscribe();
+        let needed = async {
+            while self.life.get() != Life::Unneeded {
+                tokio::select! {
+                    _ = changed.changed() => {}
+                    _ = arrived.recv() => {}
+                    () = sleep(QUIET) => return,
+                }
+            }
+        };
+        let _ = timeout(COMING, needed).await; // whoever comes later is refused
     }
 
     /// Has connections end after the requests that run on them, and returns when none is left, or

@@ -20,7 +20,7 @@ use crate::redirect::{self, Occupied, Redirected, Stuntman};
 use crate::{marks, names};
 
 /// How long what is on its way out is waited for, and how often it is looked at.
-const GONE_WITHIN: Duration = Duration::from_secs(30);
+const GONE_WITHIN: Duration = Duration::from_secs(45);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Why a Service is not meshed.
@@ -192,6 +192,18 @@ impl Cluster {
         Ok(pod.filter(|pod| pod.metadata.deletion_timestamp.is_none()).as_ref().map(Router::read))
     }
 
+    /// The router of a Service, if it ends.
+    pub async fn ending_router(&self, service: &str) -> Result<Option<Router>, Error> {
+        let pod = self.pod_if_any(&names::router(service)).await?;
+        Ok(pod.filter(|pod| pod.metadata.deletion_timestamp.is_some()).as_ref().map(Router::read))
+    }
+
+    /// The pod that does the work of a router which is made anew.
+    pub async fn stand_in_router(&self, service: &str) -> Result<Option<Router>, Error> {
+        let pod = self.pod_if_any(&names::stand_in_router(service)).await?;
+        Ok(pod.filter(|pod| pod.metadata.deletion_timestamp.is_none()).as_ref().map(Router::read))
+    }
+
     /// Writes who gets what, and how many there are; false when somebody else has changed it since
     /// the router was read.
     pub async fn write_routes(&self, router: &Router, routes: &str, count: usize) -> Result<bool, Error> {
@@ -223,9 +235,18 @@ impl Cluster {
         }
     }
 
-    /// Deletes the router's pod and config map. Content when they are gone.
+    /// Deletes the router's pod and config map, and what stands in for it. Content when they are gone.
     pub async fn remove_router(&self, service: &str) -> Result<(), Error> {
         let name = names::router(service);
+        let (router, stand_in) =
+            tokio::join!(self.delete_shadow(&name), self.remove_stand_in_router(service));
+        router.map_err(|source| refused("deleting pod", &name, source))?;
+        stand_in
+    }
+
+    /// Deletes what stands in for the router. Content when it is gone.
+    pub async fn remove_stand_in_router(&self, service: &str) -> Result<(), Error> {
+        let name = names::stand_in_router(service);
         self.delete_shadow(&name).await.map_err(|source| refused("deleting pod", &name, source))
     }
 

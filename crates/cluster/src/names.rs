@@ -37,6 +37,11 @@ pub fn router(service: &str) -> String {
     with_suffix(service, "-kt-router")
 }
 
+/// Name of the pod that does the router's work while that ends and is made anew.
+pub fn stand_in_router(service: &str) -> String {
+    with_suffix(service, "-kt-router-next")
+}
+
 /// Name of the Service that stands in for the original pods of `service`.
 pub fn stuntman(service: &str) -> String {
     with_suffix(service, "-kt-stuntman")

@@ -10,6 +10,7 @@ mod mark;
 mod older;
 mod rehearsal;
 pub(crate) mod router;
+mod stand_in;
 
 use std::collections::BTreeMap;
 
@@ -172,7 +173,7 @@ async fn start(
     journal.note_preview(&version, &ours);
     let (stuntman, made_router, opened) = tokio::join!(
         make_services(&cluster, &wanted),
-        router::ensure(&cluster, global, image, &target, None),
+        router::ensure(&cluster, global, image, &target),
         keeper.open()
     );
     let (stuntman, present) = (stuntman?, made_router?);

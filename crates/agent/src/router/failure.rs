@@ -8,7 +8,9 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use kt_wire::Reason;
+use kt_wire::{Reason, Refused};
+
+use super::upstream::Upstream;
 
 /// The body of an answer.
 pub(super) enum Told {
@@ -28,16 +30,30 @@ pub(super) fn status_of(reason: Reason) -> StatusCode {
     }
 }
 
-/// Tells a caller of it, in words that users know from the router before; a gRPC caller is told in
-/// gRPC's way, with status 14 (unavailable).
-pub(super) fn failure(status: StatusCode, grpc: bool) -> Response<Told> {
+/// Who can not be reached, and why.
+pub(super) fn unreachable(chosen: &Rc<Upstream>, original: &Rc<Upstream>, why: &Refused) -> String {
+    let cause = why.reason.words();
+    match Rc::ptr_eq(chosen, original) {
+        true => format!("{original} can not be reached: {cause}"),
+        false => format!("neither {chosen} nor {original} can be reached: {cause}"),
+    }
+}
+
+/// Who was reached and broke off, or spoke no HTTP.
+pub(super) fn silent(who: &Upstream) -> String {
+    format!("{who} ended the connection without an answer")
+}
+
+/// Tells a caller of it, in words that users know from the router before, and who it is; a gRPC
+/// caller is told in gRPC's way, with status 14 (unavailable).
+pub(super) fn failure(status: StatusCode, why: &str, grpc: bool) -> Response<Told> {
     let words = match status {
         StatusCode::BAD_GATEWAY => "connection error",
         StatusCode::SERVICE_UNAVAILABLE => "temporary error",
         StatusCode::GATEWAY_TIMEOUT => "connection timeout",
         _ => "internal error",
     };
-    let text = format!("{} - KtConnect mesh {words}", status.as_u16());
+    let text = format!("{} - KtConnect mesh {words}: {why}", status.as_u16());
     match grpc {
         true => grpc_failure(&text),
         false => answer(status, text),
@@ -62,10 +78,19 @@ fn grpc_failure(text: &str) -> Response<Told> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert("grpc-status", HeaderValue::from_static("14"));
-    if let Ok(text) = HeaderValue::from_str(text) {
+    if let Ok(text) = HeaderValue::from_str(&percent_encoded(text)) {
         headers.insert("grpc-message", text);
     }
     response
+}
+
+/// As gRPC wants its messages: what is not printable ASCII, byte by byte.
+fn percent_encoded(text: &str) -> String {
+    let encoded = |byte: u8| match byte {
+        b'%' | ..b' ' | b'\x7f'.. => format!("%{byte:02X}"),
+        plain => char::from(plain).to_string(),
+    };
+    text.bytes().map(encoded).collect()
 }
 
 impl Body for Told {

@@ -15,9 +15,10 @@ mod tests;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
+use http::Response;
 use kt_wire::relay;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -25,7 +26,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::caller::{Caller, Replayed};
-use super::failure;
+use super::failure::{self, Told};
 use crate::sockets::reset;
 use asked::{Asked, Wrong};
 use exchange::{After, pass};
@@ -41,7 +42,9 @@ enum Next {
     Request(Asked),
     /// Something that is not passed on.
     Wrong(Wrong),
-    /// Nothing.
+    /// Nothing, as the router is to end.
+    Ending,
+    /// Nothing, as the caller has ended.
     End,
 }
 
@@ -55,7 +58,8 @@ pub(super) async fn serve(caller: Caller, socket: Replayed) {
     loop {
         let asked = match next(&caller, &peer, &mut line, &mut heads[0], ending.as_mut()).await {
             Next::Request(asked) => asked,
-            Next::Wrong(wrong) => return refuse(line, &wrong, false).await,
+            Next::Wrong(wrong) => return refuse(line, wrong.into()).await,
+            Next::Ending => return linger(line.into_socket()).await,
             Next::End => return,
         };
         match pass(&caller.router, &mut line, &asked, &mut heads).await {
@@ -63,7 +67,10 @@ pub(super) async fn serve(caller: Caller, socket: Replayed) {
             After::Close => return,
             After::Linger => return linger(line.into_socket()).await,
             After::Reset => return reset(line.into_socket()),
-            After::Wrong(wrong) => return refuse(line, &wrong, asked.grpc).await,
+            After::Wrong(wrong) => return refuse(line, wrong.into()).await,
+            After::Unanswered(status, why) => {
+                return refuse(line, failure::failure(status, &why, asked.grpc)).await;
+            }
             // It has no end that a router which is to end could wait for.
             After::Switched(upstream) => {
                 spawn_local(relay(line.into_replayed(), upstream.into_replayed()));
@@ -93,12 +100,14 @@ async fn next<E: Future<Output = ()>>(
                     Ok(None) => {}
                     Err(wrong) => return Poll::Ready(Next::Wrong(wrong)),
                 }
-            } else if ending.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Next::End);
             }
-            match ready!(line.poll_read(context)) {
-                Ok(1..) => {}
-                _ => return Poll::Ready(Next::End),
+            match line.poll_read(context) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => return Poll::Ready(Next::End),
+                Poll::Pending if line.ahead().is_empty() => {
+                    return ending.as_mut().poll(context).map(|()| Next::Ending);
+                }
+                Poll::Pending => return Poll::Pending,
             }
         }
     })
@@ -114,11 +123,7 @@ fn forget(head: &mut Vec<u8>) {
 }
 
 /// Answers instead of the upstream, and ends the connection.
-async fn refuse(line: Line, Wrong(status, words): &Wrong, grpc: bool) {
-    let answer = match words.is_empty() {
-        true => failure::failure(*status, grpc),
-        false => failure::answer(*status, format!("{} - KtConnect mesh {words}", status.as_u16())),
-    };
+async fn refuse(line: Line, answer: Response<Told>) {
     let mut socket = line.into_socket();
     if socket.write_all(&failure::written(answer)).await.is_ok() {
         linger(socket).await;

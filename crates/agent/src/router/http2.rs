@@ -10,17 +10,16 @@ use std::rc::Rc;
 use http::header::HOST;
 use http::{Method, Request, Response, StatusCode, Uri, request, uri};
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper::{client, server};
 use hyper_util::rt::TokioIo;
-use kt_wire::{Reason, Refused};
+use kt_wire::Refused;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
 use super::caller::{Caller, Replayed};
-use super::failure::{Told, answer, failure, is_grpc, status_of};
+use super::failure::{Told, answer, failure, is_grpc, silent, status_of, unreachable};
 use super::headers::{self, Asked};
 use super::upstream::Upstream;
 
@@ -34,6 +33,7 @@ const STREAMS_MOST: u32 = 1000;
 /// One connection to an upstream. Each stream on it holds a clone.
 #[derive(Clone)]
 struct Connection {
+    to: Rc<Upstream>,
     sender: client::conn::http2::SendRequest<Incoming>,
     /// Counts the streams.
     streams: Rc<()>,
@@ -53,7 +53,7 @@ impl<F: Future + 'static> Executor<F> for Here {
 
 /// A caller's connections to upstreams.
 #[derive(Default)]
-struct Connections(RefCell<Vec<(Rc<Upstream>, Connection)>>);
+struct Connections(RefCell<Vec<Connection>>);
 
 /// Serves a caller until its end.
 pub(super) async fn serve(caller: Caller, socket: Replayed) {
@@ -86,7 +86,7 @@ async fn respond(
     let (mut asked, body) = request.into_parts();
     let grpc = is_grpc(&asked.headers);
     let Some((chosen, original)) = caller.router.table().choose(caller.listen, &Asked(&asked)) else {
-        return Ok(failure(StatusCode::BAD_GATEWAY, grpc));
+        return Ok(failure(StatusCode::BAD_GATEWAY, "no rule is for this port", grpc));
     };
     headers::prepare(&mut asked, caller.peer.ip(), || original.host());
     name_authority(&mut asked, &original);
@@ -96,7 +96,10 @@ async fn respond(
             Ok(response)
         }
         Err(Failed::Reset(error)) => Err(error),
-        Err(Failed::Refused(why)) => Ok(failure(status_of(why.reason), grpc)),
+        Err(Failed::Unreachable(why)) => {
+            Ok(failure(status_of(why.reason), &unreachable(&chosen, &original, &why), grpc))
+        }
+        Err(Failed::Broken(who)) => Ok(failure(StatusCode::BAD_GATEWAY, &silent(&who), grpc)),
     }
 }
 
@@ -104,12 +107,14 @@ async fn respond(
 enum Failed {
     /// The upstream reset the stream.
     Reset(hyper::Error),
-    /// There is no connection, or it broke.
-    Refused(Refused),
+    /// There is no connection.
+    Unreachable(Refused),
+    /// It broke off before it answered, or answered what is not HTTP.
+    Broken(Rc<Upstream>),
 }
 
-impl From<hyper::Error> for Failed {
-    fn from(error: hyper::Error) -> Failed {
+impl Failed {
+    fn at(who: Rc<Upstream>, error: hyper::Error) -> Failed {
         let mut cause = error.source();
         while let Some(present) = cause {
             if present.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_reset) {
@@ -117,7 +122,7 @@ impl From<hyper::Error> for Failed {
             }
             cause = present.source();
         }
-        Failed::Refused(broken(&error))
+        Failed::Broken(who)
     }
 }
 
@@ -128,30 +133,33 @@ async fn exchange(
     chosen: &Rc<Upstream>,
     original: &Rc<Upstream>,
 ) -> Result<Response<Told>, Failed> {
-    let mut connection = connections.to(chosen, original).await.map_err(Failed::Refused)?;
+    let mut connection = connections.to(chosen, original).await?;
     let mut result = connection.sender.try_send_request(request).await;
     if let Err(error) = &mut result
         && let Some(request) = error.take_message()
     {
-        connection = connections.to(chosen, original).await.map_err(Failed::Refused)?;
+        connection = connections.to(chosen, original).await?;
         result = connection.sender.try_send_request(request).await;
     }
-    let response = result.map_err(TrySendError::into_error)?;
+    let response = result.map_err(|error| Failed::at(connection.to.clone(), error.into_error()))?;
     Ok(response.map(|body| Told::Streamed(body, connection.streams)))
 }
 
 impl Connections {
     /// A connection to the chosen upstream, or to the original if that one is gone.
-    async fn to(&self, chosen: &Rc<Upstream>, original: &Rc<Upstream>) -> Result<Connection, Refused> {
+    async fn to(&self, chosen: &Rc<Upstream>, original: &Rc<Upstream>) -> Result<Connection, Failed> {
         if let Some(present) = self.present(chosen) {
             return Ok(present);
         }
         match chosen.dial().await {
             Ok(socket) => self.add(chosen, socket).await,
-            Err(why) if Rc::ptr_eq(chosen, original) => Err(why),
+            Err(why) if Rc::ptr_eq(chosen, original) => Err(Failed::Unreachable(why)),
             Err(_) => match self.present(original) {
                 Some(present) => Ok(present),
-                None => self.add(original, original.dial().await?).await,
+                None => {
+                    let socket = original.dial().await.map_err(Failed::Unreachable)?;
+                    self.add(original, socket).await
+                }
             },
         }
     }
@@ -159,28 +167,30 @@ impl Connections {
     /// One that takes another stream.
     fn present(&self, upstream: &Rc<Upstream>) -> Option<Connection> {
         let mut known = self.0.borrow_mut();
-        known.retain(|(_, connection)| !connection.sender.is_closed());
-        let fits = |(to, connection): &&(Rc<Upstream>, Connection)| {
-            Rc::ptr_eq(to, upstream) && Rc::strong_count(&connection.streams) <= connection.most.get()
+        known.retain(|connection| !connection.sender.is_closed());
+        let fits = |connection: &&Connection| {
+            Rc::ptr_eq(&connection.to, upstream)
+                && Rc::strong_count(&connection.streams) <= connection.most.get()
         };
-        known.iter().find(fits).map(|(_, connection)| connection.clone())
+        known.iter().find(fits).cloned()
     }
 
-    async fn add(&self, upstream: &Rc<Upstream>, socket: TcpStream) -> Result<Connection, Refused> {
+    async fn add(&self, upstream: &Rc<Upstream>, socket: TcpStream) -> Result<Connection, Failed> {
         let shaken = client::conn::http2::Builder::new(Here)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .handshake(TokioIo::new(socket))
             .await;
-        let (sender, mut life) = shaken.map_err(|error| broken(&error))?;
+        let (sender, mut life) = shaken.map_err(|_| Failed::Broken(upstream.clone()))?;
         let most = Rc::new(Cell::new(life.current_max_send_streams()));
-        let connection = Connection { sender, streams: Rc::default(), most: most.clone() };
+        let (to, streams) = (upstream.clone(), Rc::default());
+        let connection = Connection { to, sender, streams, most: most.clone() };
         spawn_local(poll_fn(move |context| {
             let polled = Pin::new(&mut life).poll(context);
             most.set(life.current_max_send_streams());
             polled
         }));
-        self.0.borrow_mut().push((upstream.clone(), connection.clone()));
+        self.0.borrow_mut().push(connection.clone());
         Ok(connection)
     }
 }
@@ -196,9 +206,4 @@ fn name_authority(asked: &mut request::Parts, original: &Upstream) {
     target.scheme.get_or_insert(uri::Scheme::HTTP);
     target.path_and_query.get_or_insert(uri::PathAndQuery::from_static("/"));
     asked.uri = Uri::from_parts(target).unwrap_or_default();
-}
-
-/// The upstream broke off before it answered, or answered what is not HTTP.
-fn broken(error: &hyper::Error) -> Refused {
-    Refused { reason: Reason::Refused, text: error.to_string() }
 }

@@ -39,6 +39,11 @@ impl Table {
         &self.added
     }
 
+    /// Whether anybody has joined.
+    pub(super) fn has_routes(&self) -> bool {
+        !self.added.is_empty() || self.set.as_ref().is_some_and(|set| !set.routes.is_empty())
+    }
+
     /// Who has joined.
     #[cfg(test)]
     pub(super) fn route_names(&self) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! A Service that requests go to: its addresses, and its connections that wait for the next request.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -32,6 +33,8 @@ const DIRECTLY_WITHIN: Duration = Duration::from_millis(500);
 /// One Service and port.
 pub(super) struct Upstream {
     target: Target,
+    /// Whose laptop is behind it; nothing for the original, empty where it is not known.
+    user: Option<String>,
     resolver: Resolver,
     addresses: RefCell<Option<(Instant, Vec<SocketAddr>)>>,
     /// Each with the time since when it waits.
@@ -43,21 +46,31 @@ pub(super) struct Upstream {
 
 impl Upstream {
     pub(super) fn new(name: &str, port: u16, resolver: Resolver) -> Rc<Upstream> {
-        Rc::new(Upstream {
-            target: Target::Name(name.to_owned(), port),
-            resolver,
-            addresses: RefCell::default(),
-            kept: RefCell::default(),
-            gone: Cell::default(),
-            shadow: Cell::default(),
-        })
+        Rc::new(Upstream::at(name, port, None, None, resolver))
     }
 
     /// The version of a route; in the shadow's pod it listens on `port`.
     pub(super) fn of_route(route: &Route, service: u16, port: u16, resolver: Resolver) -> Rc<Upstream> {
-        let upstream = Upstream::new(&route.name, service, resolver);
-        upstream.shadow.set(young_shadow(route).map(|(ip, until)| (SocketAddr::new(ip, port), until)));
-        upstream
+        let shadow = young_shadow(route).map(|(ip, until)| (SocketAddr::new(ip, port), until));
+        Rc::new(Upstream::at(&route.name, service, Some(route.user.clone()), shadow, resolver))
+    }
+
+    fn at(
+        name: &str,
+        port: u16,
+        user: Option<String>,
+        shadow: Option<(SocketAddr, Instant)>,
+        resolver: Resolver,
+    ) -> Upstream {
+        Upstream {
+            target: Target::Name(name.to_owned(), port),
+            user,
+            resolver,
+            addresses: RefCell::default(),
+            kept: RefCell::default(),
+            gone: Cell::default(),
+            shadow: Cell::new(shadow),
+        }
     }
 
     pub(super) fn is(&self, name: &str, port: u16) -> bool {
@@ -169,6 +182,17 @@ impl Upstream {
         let found = self.resolver.addresses(&self.target).await?;
         self.addresses.replace(Some((Instant::now(), found.clone())));
         Ok(found)
+    }
+}
+
+/// For people who wait for its answer.
+impl fmt::Display for Upstream {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.user.as_deref() {
+            None => write!(to, "the original ({})", self.target),
+            Some("") => write!(to, "the laptop behind {}", self.target),
+            Some(user) => write!(to, "the laptop of {user} ({})", self.target),
+        }
     }
 }
 

@@ -1,12 +1,15 @@
 //! Carrying repairs out, each on its own: a right that is missing for one stops no other.
 
+use std::collections::BTreeMap;
+
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
 
-use super::{Repair, StandsFor};
+use super::{Repair, SETTLE, StandsFor};
 use crate::Cluster;
 use crate::api::{ApiError, Right};
 use crate::heartbeat::{self, ObjectRef};
+use crate::marks::{self, Role};
 use crate::redirect;
 use crate::workload::{WorkloadName, wanted_replicas};
 
@@ -58,7 +61,8 @@ impl Cluster {
     /// Carries a plan out in its order, and goes on after failures; but what stands for a Service or
     /// a workload stays when that could not be put right.
     ///
-    /// Cancel safety: every step is one request which leaves no half-done state.
+    /// Cancel safety: every step is one request which leaves no half-done state, but of a meshed service
+    /// the stuntman may stay.
     pub async fn repair_all(&self, plan: &[Repair]) -> Vec<(Repair, Result<Outcome, Error>)> {
         let mut done: Vec<(Repair, Result<Outcome, Error>)> = Vec::new();
         for repair in plan {
@@ -71,25 +75,8 @@ impl Cluster {
                 Err(error) => tracing::debug!(%repair, %error, "not repaired"),
             }
             done.push((repair.clone(), outcome));
-            if matches!(repair, Repair::Pause(_)) {
-                self.remove_stuntmen(&mut done).await;
-            }
         }
-        self.remove_stuntmen(&mut done).await;
         done
-    }
-
-    /// Callers of a router come to the stuntman until the nodes know that the Service is back, so it
-    /// goes after the pause that the plan makes for them.
-    async fn remove_stuntmen(&self, done: &mut [(Repair, Result<Outcome, Error>)]) {
-        for (repair, outcome) in done {
-            if let (Repair::RestoreService { service, .. }, Ok(Outcome::Done | Outcome::Alive)) =
-                (repair, &outcome)
-                && let Err(error) = self.remove_unused_stuntman(service).await
-            {
-                *outcome = Err(error.into());
-            }
-        }
     }
 
     /// Carries one step out.
@@ -97,7 +84,7 @@ impl Cluster {
         let failed = |source| Error::Api { deed: repair.to_string(), source };
         match repair {
             Repair::RestoreService { service, selects } => {
-                Ok(match self.lead_back(service, selects).await? {
+                Ok(match self.lead_to_originals(service, selects).await? {
                     redirect::Restored::Done => Outcome::Done,
                     redirect::Restored::NotOurs => Outcome::Alive,
                     redirect::Restored::Gone => Outcome::Gone,
@@ -114,6 +101,24 @@ impl Cluster {
                 Ok(Outcome::Done)
             }
         }
+    }
+
+    /// Callers come to a router for a moment yet, and it leads them to the stuntman and the versions.
+    async fn lead_to_originals(
+        &self,
+        service: &str,
+        selects: &BTreeMap<String, String>,
+    ) -> Result<redirect::Restored, redirect::Error> {
+        let role = selects.get(marks::ROLE).and_then(|role| Role::parse(role));
+        if role != Some(Role::Router) {
+            return self.restore_service(service, selects).await;
+        }
+        let restored = self.lead_back(service, selects).await?;
+        if restored == redirect::Restored::Done {
+            tokio::time::sleep(SETTLE).await;
+        }
+        self.remove_unused_stuntman(service).await?;
+        Ok(restored)
     }
 
     /// Deletes an object; with a `beat` only while that is its heartbeat. Content when it is gone.

@@ -40,8 +40,9 @@ const USER: i64 = 65532;
 /// How long (seconds) a shadow may take to end: callers who wait for a laptop that is away are then
 /// served by the original pods. It ends at once when there are none.
 const GRACE: i64 = 5;
-/// The same for a router: requests under way come to their end.
-const ROUTER_GRACE: i64 = 15;
+/// The same for a router: callers come until another one stands, and requests under way come to their
+/// end.
+const ROUTER_GRACE: i64 = 30;
 
 /// The least that any program of ours needs, said only where a quota demands a number.
 const LEAST: (&str, &str) = ("50m", "64Mi");

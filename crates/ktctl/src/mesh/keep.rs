@@ -95,12 +95,7 @@ impl Watched {
         let (cluster, service) = (&self.cluster, &self.redirected.service);
         let owner = Owner { user: user_name(), host: host_name(), pid: std::process::id() };
         let lock = cluster.lock(service, &owner, &|wait| info!("{wait}")).await?;
-        let mark = Some(&self.redirected.ours);
-        let made = router::ensure(cluster, &self.global, self.image.as_deref(), &self.target, mark).await;
-        let joined = match made {
-            Ok(_) => router::join(cluster, service, &self.joining).await,
-            Err(error) => Err(error),
-        };
+        let joined = self.replaced().await;
         cluster.unlock(&lock).await?;
         joined
     }

@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::older;
+use super::{older, stand_in};
 use crate::cli::Global;
 use crate::shadow;
 use crate::uplink;
@@ -33,31 +33,38 @@ pub(super) const ROUNDS: usize = 10;
 /// How long the router may take to tell that it has changed.
 const TELL_WITHIN: Duration = Duration::from_secs(5);
 
-/// Makes the router of a service where there is none; the caller has locked the service. With `mark` it gets these labels: those which
-/// the service selects already.
+/// Makes the router of a service where there is none; the caller has locked the service.
 pub(super) async fn ensure(
     cluster: &Cluster,
     global: &Global,
     image: Option<&str>,
     target: &Target,
-    mark: Option<&BTreeMap<String, String>>,
 ) -> anyhow::Result<Router> {
+    // Whoever made it was killed.
+    cluster.remove_stand_in_router(&target.service).await?;
     if let Some(router) = cluster.find_router(&target.service).await? {
         info!("Router pod already exists");
         return Ok(router);
     }
     // A run that was killed before it made the pod has left its config map.
     cluster.remove_router(&target.service).await?;
-    let ports = target.ports()?;
-    let set = RuleSet {
-        version: kt_wire::rules::VERSION,
-        generation: 1,
-        service: target.service.clone(),
-        original: names::stuntman(&target.service),
-        ports: ports.iter().filter_map(port).collect(),
-        routes: Vec::new(),
-    };
+    let nobody = (first_set(target)?.to_json(), 0);
+    make(cluster, global, image, target, &names::router(&target.service), nobody).await?;
+    info!("Router pod {} created", names::router(&target.service));
+    cluster.find_router(&target.service).await?.context("the router pod is gone again")
+}
+
+/// Makes the pod of a router that knows these routes, of so many users.
+pub(super) async fn make(
+    cluster: &Cluster,
+    global: &Global,
+    image: Option<&str>,
+    target: &Target,
+    name: &str,
+    (routes, count): (String, usize),
+) -> anyhow::Result<()> {
     let mut wanted = ShadowWanted {
+        name: name.to_owned(),
         image: image.map(str::to_owned),
         programs: shadow::ROUTER,
         program: "router",
@@ -65,19 +72,29 @@ pub(super) async fn ensure(
         keeps: true,
         args: arguments(),
         config: Config::of_service(&target.service),
-        ports: container_ports(&ports),
+        ports: container_ports(&target.ports()?),
         ..shadow::wanted(global, Role::Router, &target.service)?
     };
     if image.is_none() && wanted.programs.x86_64.is_empty() && wanted.programs.aarch64.is_empty() {
         return Err(shadow::NoProgram.into());
     }
-    let nobody = [(marks::ROUTES, set.to_json()), (marks::REF_COUNT, "0".to_owned())];
-    wanted.annotations.extend(nobody.map(|(key, value)| (key.to_owned(), value)));
-    wanted.labels.extend(mark.cloned().unwrap_or_default());
+    let told = [(marks::ROUTES, routes), (marks::REF_COUNT, count.to_string())];
+    wanted.annotations.extend(told.map(|(key, value)| (key.to_owned(), value)));
     let said = |progress: Progress| debug!("{progress}");
     cluster.ensure_shadow(&wanted, &said).await.context("making the router")?;
-    info!("Router pod {} created", wanted.name);
-    cluster.find_router(&target.service).await?.context("the router pod is gone again")
+    Ok(())
+}
+
+/// Nobody has joined yet.
+fn first_set(target: &Target) -> anyhow::Result<RuleSet> {
+    Ok(RuleSet {
+        version: kt_wire::rules::VERSION,
+        generation: 1,
+        service: target.service.clone(),
+        original: names::stuntman(&target.service),
+        ports: target.ports()?.iter().filter_map(port).collect(),
+        routes: Vec::new(),
+    })
 }
 
 fn arguments() -> Vec<String> {
@@ -179,6 +196,9 @@ pub(crate) async fn leave(
     for _ in 0..ROUNDS {
         let Some(router) = cluster.present_router(service).await? else {
             anyhow::ensure!(is_locked, "somebody else holds the lock of service {service}");
+            if stand_in::leads(cluster, service).await? {
+                return end(cluster, service, mark, None).await;
+            }
             put_back(cluster, service, mark).await?;
             cluster.remove_router(service).await?; // of one that was killed before it made the pod
             return Ok(Left::Last);
@@ -189,7 +209,7 @@ pub(crate) async fn leave(
         };
         match left {
             Some(Left::Last) if !is_locked => bail!("somebody else holds the lock of service {service}"),
-            Some(Left::Last) => return end(cluster, service, &router).await,
+            Some(Left::Last) => return end(cluster, service, &router.mark, Some(&router)).await,
             Some(Left::Others) => return Ok(Left::Others),
             None => {}
         }
@@ -246,10 +266,16 @@ pub(super) async fn strangers(
     Ok(router.strangers(&known, &living))
 }
 
-async fn end(cluster: &Cluster, service: &str, router: &Router) -> anyhow::Result<Left> {
-    if cluster.lead_back(service, &router.mark).await? == Restored::Done {
+async fn end(
+    cluster: &Cluster,
+    service: &str,
+    mark: &BTreeMap<String, String>,
+    router: Option<&Router>,
+) -> anyhow::Result<Left> {
+    if cluster.lead_back(service, mark).await? == Restored::Done {
         info!("Original service {service} recovered");
-        sleep(SETTLE).await; // nodes learn a moment later, and the router leads to the stuntman
+        // Nodes learn a moment later, and the router leads to the stuntman.
+        tokio::join!(sleep(SETTLE), stand_in::dismiss(cluster, router));
     }
     cluster.remove_router(service).await?;
     cluster.remove_stuntman(service).await?;
@@ -310,7 +336,7 @@ pub(super) async fn change(
     Ok(true)
 }
 
-async fn tell(cluster: &Cluster, router: &Router, set: &RuleSet) -> anyhow::Result<()> {
+pub(super) async fn tell(cluster: &Cluster, router: &Router, set: &RuleSet) -> anyhow::Result<()> {
     let uplink::Opened { link, keeper, incoming: _incoming } =
         uplink::open(cluster, &router.name, PORT, TELL_WITHIN).await?;
     let told = async {

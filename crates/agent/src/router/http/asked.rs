@@ -3,11 +3,12 @@
 use std::mem::MaybeUninit;
 use std::rc::Rc;
 
-use http::StatusCode;
+use http::{Response, StatusCode};
 use httparse::{Header, Status};
 use kt_wire::rules;
 
 use super::super::caller::Caller;
+use super::super::failure;
 use super::super::upstream::Upstream;
 use super::chunks::{Chunks, Nonsense};
 use super::fields::{FIELDS_MOST, Known, Told, known, write};
@@ -46,6 +47,12 @@ struct Head<'a> {
     version: u8,
     fields: &'a [Header<'a>],
     told: Told<'a>,
+}
+
+impl From<Wrong> for Response<failure::Told> {
+    fn from(Wrong(status, words): Wrong) -> Response<failure::Told> {
+        failure::answer(status, format!("{} - KtConnect mesh {words}", status.as_u16()))
+    }
 }
 
 impl From<Nonsense> for Wrong {

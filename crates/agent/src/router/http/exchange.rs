@@ -11,7 +11,7 @@ use kt_wire::Refused;
 use tokio::time::timeout;
 
 use super::super::Router;
-use super::super::failure::status_of;
+use super::super::failure::{silent, status_of, unreachable};
 use super::answered::{self, Answered, Kind};
 use super::asked::{Asked, Wrong};
 use super::chunks::Nonsense;
@@ -36,6 +36,8 @@ pub(super) enum After {
     Reset,
     /// The caller gets this instead of an answer.
     Wrong(Wrong),
+    /// The same, as nobody answers: who, and why not.
+    Unanswered(StatusCode, String),
     /// It goes on in another protocol with the upstream.
     Switched(Line),
 }
@@ -97,16 +99,19 @@ impl Exchange<'_> {
             match self.ask(&mut kept).await {
                 Ok(answered) => return self.finish(kept, answered, true).await,
                 Err(Failed::Broken) if self.may_begin_again() => self.begin_again(),
-                Err(failed) => return self.after(failed),
+                Err(failed) => return self.after(failed, true),
             }
         }
         let (mut fresh, is_chosen) = match self.dial().await {
             Ok(dialled) => dialled,
-            Err(why) => return After::Wrong(Wrong(status_of(why.reason), "")),
+            Err(why) => {
+                let who = unreachable(&self.asked.chosen, &self.asked.original, &why);
+                return After::Unanswered(status_of(why.reason), who);
+            }
         };
         match self.ask(&mut fresh).await {
             Ok(answered) => self.finish(fresh, answered, is_chosen).await,
-            Err(failed) => self.after(failed),
+            Err(failed) => self.after(failed, is_chosen),
         }
     }
 
@@ -232,13 +237,17 @@ impl Exchange<'_> {
         }
     }
 
-    fn after(&self, failed: Failed) -> After {
+    fn after(&self, failed: Failed, is_chosen: bool) -> After {
+        let Asked { chosen, original, .. } = self.asked;
         let is_between = self.answer.sent == self.answer.head.len();
         match failed {
             Failed::CallerGone => After::Close,
             _ if !is_between => After::Reset,
             Failed::Nonsense => After::Wrong(Nonsense.into()),
-            Failed::Broken => After::Wrong(Wrong(StatusCode::BAD_GATEWAY, "")),
+            Failed::Broken => {
+                let who = if is_chosen { chosen } else { original };
+                After::Unanswered(StatusCode::BAD_GATEWAY, silent(who))
+            }
         }
     }
 }

@@ -200,8 +200,33 @@ async fn failures_are_told_in_the_known_words() {
         let grpc = bed.get("/", "content-type: application/grpc\r\n").await;
 
         assert!(plain.starts_with("HTTP/1.1 502"), "{plain}");
-        assert!(plain.ends_with("502 - KtConnect mesh connection error"), "{plain}");
+        let said = "502 - KtConnect mesh connection error: the original (127.0.0.2:";
+        assert!(
+            plain.contains(said) && plain.ends_with(" can not be reached: connection refused"),
+            "{plain}"
+        );
         assert!(grpc.starts_with("HTTP/1.1 200") && grpc.contains("grpc-status: 14"), "{grpc}");
+        assert!(grpc.contains(&format!("grpc-message: {said}")), "{grpc}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_an_original_the_caller_learns_whose_laptop_does_not_answer() {
+    with_bed(async |bed| {
+        bed.use_routes(1, &[(ANN, "header:version=a")]).await;
+
+        let gone = bed.get("/", "version: a\r\n").await;
+        let listener = bed.listener(ANN).await;
+        bed.use_routes(2, &[]).await;
+        bed.use_routes(3, &[(ANN, "header:version=a")]).await;
+        spawn_local(async move { while listener.accept().await.is_ok() {} });
+        let silent = bed.get("/", "version: a\r\n").await;
+
+        assert!(gone.contains("connection error: neither the laptop of ann (127.0.0.3:"), "{gone}");
+        assert!(gone.ends_with(" can be reached: connection refused"), "{gone}");
+        assert!(silent.contains("connection error: the laptop of ann (127.0.0.3:"), "{silent}");
+        assert!(silent.ends_with(" ended the connection without an answer"), "{silent}");
     })
     .await;
 }
@@ -220,7 +245,7 @@ async fn an_upstream_that_talks_nonsense_is_a_connection_error() {
 
         let answer = bed.get("/", "").await;
 
-        assert!(answer.ends_with("502 - KtConnect mesh connection error"), "{answer}");
+        assert!(answer.contains("502 - KtConnect mesh connection error: the original ("), "{answer}");
     })
     .await;
 }

@@ -2,11 +2,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kt_wire::link::Keeper;
+use kt_wire::rules::Speaks;
 use kt_wire::{Carrier, Dialer, Link, Open, Reason, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::bed::*;
 use super::http1::read_until;
@@ -196,6 +197,63 @@ async fn a_router_that_is_to_end_lets_a_running_request_end() {
 
         assert!(ended.is_ok(), "it waits for nobody");
         assert!(answer.contains("connection: close\r\n") && answer.ends_with("ok"), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_that_is_to_end_waits_for_callers_until_it_learns_that_nobody_needs_it() {
+    with_bed(async |bed| {
+        bed.use_routes(1, &[(ANN, "path:/")]).await;
+        let begun = Instant::now();
+
+        let told = async {
+            sleep(Duration::from_secs(3)).await;
+            bed.router.adopt(bed.set(2, Speaks::Unknown, &[]));
+        };
+        tokio::join!(bed.router.until_unneeded(), told);
+
+        assert_eq!(begun.elapsed().as_secs(), 3);
+        assert!(bed.router.table().has_routes(), "the last callers go astray");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_that_nobody_has_joined_ends_at_once() {
+    with_bed(async |bed| {
+        bed.use_routes(1, &[(ANN, "path:/")]).await;
+        bed.use_routes(2, &[]).await;
+        let begun = Instant::now();
+
+        bed.router.until_unneeded().await;
+
+        assert_eq!(begun.elapsed().as_secs(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_that_is_to_end_goes_on_for_as_long_as_callers_come_but_not_for_ever() {
+    with_bed(async |bed| {
+        bed.use_routes(1, &[(ANN, "path:/")]).await;
+        let waited = async |calls: u64| {
+            let begun = Instant::now();
+            let come = async {
+                for _ in 0..calls {
+                    sleep(Duration::from_secs(3)).await;
+                    bed.router.arrived.send(ANN.into()).expect("it listens");
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = bed.router.until_unneeded() => {}
+                () = come => {}
+            }
+            begun.elapsed().as_secs()
+        };
+
+        assert_eq!([waited(0).await, waited(2).await, waited(100).await], [10, 16, 20]);
     })
     .await;
 }
