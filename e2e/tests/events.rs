@@ -92,12 +92,37 @@ fn a_mesh_and_a_preview_tell_programs_that_they_are_ready_and_who_calls() {
     assert!(!of_caller(&mesh, &router).is_empty(), "{router} {}", mesh.text());
     assert_eq!(mesh.interrupt(20).code, 0);
 
-    let mut preview = told(&laptop, "preview mine --expose 8080");
+    let _lines = laptop.serve_lines(7000);
+    let mut preview = told(&laptop, "provide mine --expose 8080,7000/udp");
     let ready = wait_for(&preview, "ready", 30);
     assert_eq!((&ready["command"], &ready["target"]), (&json!("preview"), &json!("service/mine")));
     cluster.wait_for_answer("http://mine:8080", LOCAL, NODES);
-    assert!(!of_caller(&preview, &pod_ip(&cluster, "caller")).is_empty(), "{}", preview.text());
+    cluster.wait_for_line("udp", "mine:7000", laptop.name(), NODES);
+    let calls = of_caller(&preview, &pod_ip(&cluster, "caller"));
+    let tcp = calls.iter().find(|call| call["protocol"] == json!("tcp")).expect("a connection");
+    let udp = calls.iter().find(|call| call["protocol"] == json!("udp")).expect("a peer");
+    assert_eq!((&tcp["port"], &tcp["delivered"]), (&json!(8080), &json!(true)));
+    assert_eq!((&udp["port"], udp.get("delivered")), (&json!(7000), None));
     assert_eq!(preview.interrupt(20).code, 0);
+}
+
+#[test]
+fn a_connect_and_an_old_run_tell_programs_that_they_are_ready_and_over() {
+    let (cluster, laptop) = Laptop::with_cluster("jsonold");
+    cluster.grant(include_str!("../../docs/rbac/use-shadow-deployment.yaml"));
+    let _local = laptop.serve(8080, LOCAL);
+    for (command, what, key, value) in [
+        ("connect --disableTunDevice --proxyPort 3456", "connect", "proxy", "127.0.0.1:3456"),
+        ("run mine --port 8080 --expose", "run", "target", "service/mine"),
+    ] {
+        let mut run = told(&laptop, command);
+
+        let ready = wait_for(&run, "ready", 40);
+
+        assert_eq!((&ready["command"], &ready[key]), (&json!(what), &json!(value)));
+        assert_eq!(run.interrupt(20).code, 0, "{command}");
+        assert_eq!(wait_for(&run, "end", 0)["exitCode"], json!(0), "{command}");
+    }
 }
 
 #[test]
@@ -117,6 +142,23 @@ fn a_run_that_fails_tells_programs_why_and_with_which_code() {
         assert_eq!((&end["event"], &end["exitCode"]), (&json!("end"), &json!(code)));
         assert!(end["error"].as_str().is_some_and(|said| said.contains(why)), "{command}: {end}");
     }
+}
+
+#[test]
+fn what_could_not_be_undone_is_told_with_its_commands() {
+    let (cluster, laptop) = Laptop::with_cluster("jsonleft");
+    let _local = laptop.serve(8080, LOCAL);
+    let mut exchange = told(&laptop, "exchange tomcat --expose 8080");
+    wait_for(&exchange, "ready", 30);
+    let rules = r#"{"rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}]}"#;
+    cluster.kubectl(&["patch", "role/ktctl-all-commands-mini", "--type=merge", "-p", rules]).expect("patch");
+
+    assert_eq!(exchange.interrupt(30).code, 1);
+
+    let end = wait_for(&exchange, "end", 0);
+    let recover = format!("ktctl -n {} recover tomcat", cluster.namespace());
+    assert_eq!((&end["exitCode"], &end["remains"][0]), (&json!(1), &json!(recover)));
+    assert!(end["error"].as_str().is_some_and(|why| why.contains("could be undone")), "{end}");
 }
 
 #[test]
