@@ -24,9 +24,9 @@ fn who_meshes_a_service_with_a_very_long_name_is_named_and_recovered() {
 
     let seen = laptop.ktctl(&["birdseye"]).wait(20).ok();
     let refused = laptop.ktctl(&["exchange", &name, "--expose", "8080"]).wait(20);
-    for process in laptop.processes("ktctl") {
-        laptop.kill9(&process);
-    }
+    let runs = laptop.processes("ktctl");
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    laptop.kill9(&runs[0]);
     let recovered = laptop.ktctl(&["recover", &name]).wait(30);
 
     let user = laptop.user();
