@@ -29,6 +29,20 @@ const PING: &str = r#"
     print "silence";
 "#;
 
+const HEADER_TELLER: &str = r#"
+import socket
+server = socket.create_server(("127.0.0.1", 8080))
+print("listens")
+while True:
+    caller, _ = server.accept()
+    caller.settimeout(5)
+    header = caller.recv(28)
+    if len(header) == 28:
+        caller.sendall(header.hex().encode() + b"\n")
+        caller.sendall(caller.recv(100))
+    caller.close()
+"#;
+
 /// What is peculiar about a laptop: see the test bed's README.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -179,6 +193,14 @@ impl Laptop {
         let raw = format!("LISTEN_RAW=127.0.0.1:{port}");
         let mut server = self.start(&["env", "LISTEN_HTTP=127.0.0.1:0", &raw, &bed::program("echo")]);
         server.wait_for("http 127.0.0.1", 10);
+        server
+    }
+
+    /// Greets each caller of port 8080 with the first 28 bytes that come, in hexadecimal digits; then it
+    /// sends back what comes. A header of the PROXY protocol has as many.
+    pub fn serve_headers(&self) -> Running {
+        let mut server = self.start(&["python3", "-uc", HEADER_TELLER]);
+        server.wait_for("listens", 10);
         server
     }
 

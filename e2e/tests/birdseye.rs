@@ -97,6 +97,9 @@ fn programs_get_json_and_changes_are_shown_while_it_goes_on() {
     let service = &seen["services"][0];
     assert_eq!((&service["name"], &service["state"]), (&"tomcat".into(), &"exchanged".into()));
     assert_eq!(service["users"][0], laptop.user());
+    let run = &service["runs"][0];
+    assert_eq!((&run["user"], &run["host"]), (&laptop.user().into(), &laptop.name().into()));
+    assert_eq!((&run["mode"], &run["ports"]), (&"selector".into(), &"8080".into()));
 }
 
 #[test]

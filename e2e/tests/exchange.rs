@@ -29,7 +29,17 @@ fn the_quick_start_works_in_the_cluster_and_on_the_laptop_and_leaves_no_trace() 
     exchange.wait_for("Now all request to service 'tomcat' will be redirected to local", 0);
     cluster.wait_for_answer(URL, LOCAL, NODES);
     assert!(laptop.get(URL).ok().contains(LOCAL));
-    assert_eq!(exchange.interrupt(15).code, 0);
+    let ended = exchange.interrupt(15);
+    assert_eq!(ended.code, 0);
+    for line in [
+        "Forwarding pod tomcat-kt-exchange-",
+        " to local via port 8080",
+        "Stuntman service tomcat-kt-stuntman removed",
+        "Cleaning configmap tomcat-kt-exchange-",
+        "Cleaning shadow pod tomcat-kt-exchange-",
+    ] {
+        assert!(ended.text.contains(line), "{line}: {}", ended.text);
+    }
     cluster.wait_for_answer(URL, DEMO, 5);
     assert!(laptop.get(URL).ok().contains(DEMO));
     assert_eq!(connect.interrupt(15).code, 0);
@@ -203,8 +213,7 @@ fn after_a_kill_udp_goes_to_the_original_pods() {
 #[test]
 fn the_proxy_protocol_tells_the_local_program_who_calls() {
     let (cluster, laptop) = Laptop::with_cluster("proxied");
-    let mut local = laptop.start(&["python3", "-uc", HEADER_TELLER]);
-    local.wait_for("listens", 10);
+    let _local = laptop.serve_headers();
     let _exchange = exchange(&laptop, &["tomcat", "--expose", "8080", "--proxyProtocol"]);
 
     let signature_and_kind = "0d0a0d0a000d0a515549540a2111000c";
@@ -218,21 +227,6 @@ fn the_proxy_protocol_tells_the_local_program_who_calls() {
     assert!(answer.contains("1f90 "), "not to port 8080: {answer}");
     assert!(answer.ends_with("hello\n"), "what was sent is not behind the header: {answer}");
 }
-
-/// Greets with the first 28 bytes that come, in hexadecimal digits; then it sends back what comes.
-const HEADER_TELLER: &str = r#"
-import socket
-server = socket.create_server(("127.0.0.1", 8080))
-print("listens")
-while True:
-    caller, _ = server.accept()
-    caller.settimeout(5)
-    header = caller.recv(28)
-    if len(header) == 28:
-        caller.sendall(header.hex().encode() + b"\n")
-        caller.sendall(caller.recv(100))
-    caller.close()
-"#;
 
 const TALK: &str = "talk:7000";
 

@@ -98,22 +98,24 @@ fn a_service_whose_nodes_keep_to_themselves_is_joined_by_hand() {
 }
 
 #[test]
-fn a_headless_service_is_meshed_too() {
+fn headless_services_and_those_of_unready_pods_are_meshed_too() {
     let (cluster, laptop) = Laptop::with_cluster("headmesh");
-    apply(&cluster, "headless", r#""selector": {"app": "tomcat"}, "clusterIP": "None""#);
     let _local = laptop.serve(8099, LOCAL);
-    let line = ["mesh", "headless", "--expose", "8099:8080", "--versionMark", "mine"];
+    for (name, spec) in &KINDS[..2] {
+        apply(&cluster, name, &format!(r#""selector": {{"app": "tomcat"}}, {spec}"#));
+        let line = ["mesh", name, "--expose", "8099:8080", "--versionMark", "mine"];
 
-    let mut mesh = laptop.ktctl(&line);
+        let mut mesh = laptop.ktctl(&line);
 
-    mesh.wait_for("by header 'VERSION: mine'", 40);
-    let marked = || cluster.get_with(&url("headless"), Some("VERSION: mine"));
-    e2e::wait_until("the marked call comes here", std::time::Duration::from_secs(RESOLVED), || {
-        marked().is_ok_and(|page| page.contains(LOCAL)).then_some(())
-    });
-    assert!(cluster.get(&url("headless")).expect("an answer").contains(DEMO));
-    assert_eq!(mesh.interrupt(20).code, 0);
-    cluster.wait_for_answer(&url("headless"), DEMO, RESOLVED);
+        mesh.wait_for("by header 'VERSION: mine'", 40);
+        let marked = || cluster.get_with(&url(name), Some("VERSION: mine"));
+        e2e::wait_until("the marked call comes here", std::time::Duration::from_secs(RESOLVED), || {
+            marked().is_ok_and(|page| page.contains(LOCAL)).then_some(())
+        });
+        assert!(cluster.get(&url(name)).expect("an answer").contains(DEMO), "{name}");
+        assert_eq!(mesh.interrupt(20).code, 0, "{name}");
+        cluster.wait_for_answer(&url(name), DEMO, RESOLVED);
+    }
 }
 
 #[test]
@@ -154,6 +156,7 @@ fn a_service_that_can_not_be_led_here_is_refused_with_the_way_that_works() {
     let reasons = [
         ("alias", "is an alias of db.corp.example", "ktctl preview"),
         ("byhand", "has no selector", "ktctl preview"),
+        ("nodelocal", "has internalTrafficPolicy Local", "exchange --mode ephemeral"),
         ("nodelocal", "has internalTrafficPolicy Local", "mesh --mode manual"),
     ];
 
@@ -183,11 +186,13 @@ fn a_service_that_somebody_writes_again_is_named_with_the_rule_that_leaves_it_al
         let key = label.split('=').next().expect("a key");
         cluster.kubectl(&["label", "service", "tomcat", label]).expect("label");
 
-        let mut exchange = exchange(&laptop, "tomcat");
-
-        let said = exchange.text();
-        assert!(said.contains(owner) && said.contains(rule), "{said}");
-        assert_eq!(exchange.interrupt(15).code, 0, "{owner}");
+        for (command, ready) in [("exchange", "will be redirected"), ("mesh", "Now you can access")] {
+            let mut run = laptop.ktctl(&[command, "tomcat", "--expose", "8099:8080", "--skipPortChecking"]);
+            run.wait_for(ready, 40);
+            let said = run.text();
+            assert!(said.contains(owner) && said.contains(rule), "{said}");
+            assert_eq!(run.interrupt(20).code, 0, "{owner}");
+        }
         cluster.kubectl(&["label", "service", "tomcat", &format!("{key}-")]).expect("unlabel");
     }
 }

@@ -3,6 +3,8 @@
 
 #[path = "scale/end.rs"]
 mod end;
+#[path = "scale/ports.rs"]
+mod ports;
 
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,7 @@ fn the_pods_go_the_laptop_answers_and_afterwards_there_are_as_many_pods_as_befor
     let mut exchange = exchange(&laptop, &["deployment/tomcat", "--expose", "8080"]);
 
     let said = exchange.text();
+    assert!(said.contains("Scaling deployment tomcat from 2 to 0"), "{said}");
     assert!(said.contains("from 2 to 0 replicas") && said.contains("never do this in production"), "{said}");
     assert_eq!(replicas(&cluster), (0, 0));
     let shadows = shadows(&cluster);
@@ -81,7 +84,7 @@ fn the_laptop_answers_until_the_pods_are_ready_and_one_more_interrupt_ends_the_w
     cluster.wait_for_answer(URL, LOCAL, NODES);
 
     exchange.signal("INT");
-    exchange.wait_for("Waiting for the pods of deployment 'tomcat', at most 120 s", 10);
+    exchange.wait_for("Wait for deployment tomcat recover ... (at most 120 s", 10);
     assert_eq!(replicas(&cluster).0, 1);
     std::thread::sleep(Duration::from_secs(3)); // the wait goes on
     assert!(exchange.is_running());

@@ -128,6 +128,7 @@ mod tests {
             config: Config::of_service("echo"),
             user: None,
             host: None,
+            how: crate::overview::How::default(),
             terminating: false,
         }
     }

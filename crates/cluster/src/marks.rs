@@ -36,6 +36,10 @@ pub const LOCK_OWNER: &str = "kt-lock-owner";
 pub const HOST: &str = "kt-host";
 /// Annotation: the ports that are exposed, as typed.
 pub const EXPOSE: &str = "kt-expose";
+/// Annotation: the mode of the command which made the object.
+pub const MODE: &str = "kt-mode";
+/// Annotation: the Service whose callers come to the object.
+pub const TARGET_SERVICE: &str = "kt-target-svc";
 /// Annotation: the mark by which requests come to a mesh shadow, as `key:value`.
 pub const VERSION_MARK: &str = "kt-version-mark";
 /// Annotation of a router: who gets what, as the router reads it.

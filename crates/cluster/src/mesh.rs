@@ -259,7 +259,11 @@ impl Cluster {
         let mut selector = wanted.ours.clone();
         selector.extend((!is_open).then(|| (marks::CLOSED.to_owned(), marks::KT.to_owned())));
         let mut planned = redirect::stand_in(&meshed, &wanted.name, Some(&selector), self.time());
-        let told = [(marks::USER, &wanted.user), (marks::VERSION_MARK, &wanted.mark)];
+        let told = [
+            (marks::USER, &wanted.user),
+            (marks::VERSION_MARK, &wanted.mark),
+            (marks::TARGET_SERVICE, &wanted.service),
+        ];
         let annotations = planned.metadata.annotations.get_or_insert_default();
         annotations.extend(told.map(|(key, value)| (key.to_owned(), value.clone())));
         let made = services.create(&PostParams::default(), &planned).await;
@@ -313,9 +317,8 @@ impl Cluster {
         let services: Api<Service> = self.objects();
         let ours = ListParams::default().labels(&format!("{}={}", marks::CONTROL_BY, marks::KT));
         let listed = services.list(&ours).await.map_err(api("listing the versions of service", service))?;
-        let prefix = names::mesh_prefix(service);
-        let versions =
-            listed.iter().filter(|there| there.name_any().starts_with(&prefix) && self.lives(*there));
+        let is_version = |there: &Service| names::is_version_of(service, &there.name_any());
+        let versions = listed.iter().filter(|there| is_version(there) && self.lives(*there));
         Ok(versions.map(ResourceExt::name_any).collect())
     }
 

@@ -6,6 +6,10 @@ use crate::marks::Role;
 
 /// Longest name of a Service, and so of everything that shares a name with one.
 const LONGEST: usize = 63;
+/// Between the name of a Service and that of its version.
+const MESH: &str = "-kt-mesh-";
+/// Longest part of a name that a version has: more is cut, so that what stands before it can be told.
+const LONGEST_VERSION: usize = 40;
 
 /// Name of the shadow of a `connect`.
 pub fn connect_shadow() -> String {
@@ -19,12 +23,23 @@ pub fn exchange_shadow(service: &str) -> String {
 
 /// Name of the shadow, and of its Service, that serves version `mark` of `service`.
 pub fn mesh_shadow(service: &str, mark: &str) -> String {
-    with_suffix(service, &format!("-kt-mesh-{}", legal(mark)))
+    let version = legal(mark);
+    let version = match version.len() <= LONGEST_VERSION {
+        true => version,
+        false => join(cut(&version, LONGEST_VERSION - 5).trim_end_matches('-'), &hash(mark)),
+    };
+    with_suffix(service, &format!("{MESH}{version}"))
 }
 
-/// What the names of all versions of `service` begin with; those of very long services do not.
-pub fn mesh_prefix(service: &str) -> String {
-    format!("{service}-kt-mesh-")
+/// Is this the name of a version of `service`? Those of long services are cut.
+pub fn is_version_of(service: &str, name: &str) -> bool {
+    let mut marks = name.match_indices(MESH).map(|(at, _)| &name[at..]);
+    marks.any(|suffix| suffix.len() > MESH.len() && with_suffix(service, suffix) == name)
+}
+
+/// How older clients call that version of `service`: they cut nothing.
+pub fn mesh_shadow_of_older(service: &str, mark: &str) -> String {
+    format!("{service}{MESH}{mark}")
 }
 
 /// Name of the shadow behind the new Service `service`.
@@ -170,6 +185,22 @@ mod tests {
         }
         assert_ne!(stuntman(&one), stuntman(&other));
         assert!(stuntman(&one).ends_with("-kt-stuntman"));
+    }
+
+    #[test]
+    fn a_version_is_known_for_its_services_own_however_long_that_is() {
+        let (long, other) = ("a".repeat(62) + "b", "a".repeat(62) + "c");
+        for service in ["echo", &"a".repeat(49), &long] {
+            for mark in ["mine", "0.0.1", &"v".repeat(80)] {
+                let version = mesh_shadow(service, mark);
+                assert!(is_version_of(service, &version), "{service} {version}");
+                assert!(!is_version_of(&other, &version), "{version}");
+            }
+        }
+        for name in ["echo", "echo-kt-mesh-", "echo-kt-router", "another-kt-mesh-mine", "echo-1-kt-mesh-mine"]
+        {
+            assert!(!is_version_of("echo", name), "{name}");
+        }
     }
 
     #[test]

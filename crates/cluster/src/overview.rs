@@ -14,7 +14,7 @@ use kube::api::ListParams;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-pub use self::activity::{Activity, State};
+pub use self::activity::{Activity, Run, State};
 pub use self::connectors::{Connector, Connectors};
 
 use crate::Cluster;
@@ -60,8 +60,21 @@ pub struct Ours {
     pub user: Option<String>,
     /// His machine.
     pub host: Option<String>,
+    /// How he does it, as far as the object says.
+    pub how: How,
     /// Is it on its way out?
     pub terminating: bool,
+}
+
+/// How a run is carried out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct How {
+    /// Its mode.
+    pub mode: Option<String>,
+    /// Its ports, as typed.
+    pub ports: Option<String>,
+    /// By which requests come to it, as `key:value`.
+    pub mark: Option<String>,
 }
 
 /// A pod in which somebody leads callers away.
@@ -71,6 +84,8 @@ pub struct Inside {
     pub labels: BTreeMap<String, String>,
     /// Who.
     pub user: String,
+    /// His machine.
+    pub host: Option<String>,
 }
 
 /// A workload that somebody has locked.
@@ -131,10 +146,14 @@ impl Overview {
 
     /// Who leads callers away inside of pods with this selector.
     pub fn users_inside(&self, selector: &BTreeMap<String, String>) -> BTreeSet<String> {
-        let selects = |pod: &&Inside| {
+        self.inside(selector).map(|pod| pod.user.clone()).collect()
+    }
+
+    /// Pods with this selector in which somebody leads callers away.
+    fn inside(&self, selector: &BTreeMap<String, String>) -> impl Iterator<Item = &Inside> {
+        self.inside.iter().filter(|pod| {
             !selector.is_empty() && selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
-        };
-        self.inside.iter().filter(selects).map(|pod| pod.user.clone()).collect()
+        })
     }
 
     /// A Service by its name.
@@ -247,8 +266,8 @@ impl Overview {
 }
 
 fn inside(pod: &Pod) -> Option<Inside> {
-    let user = ephemeral::exchanger(pod)?.user;
-    Some(Inside { labels: pod.labels().clone(), user })
+    let ephemeral::Exchanger { user, host, .. } = ephemeral::exchanger(pod)?;
+    Some(Inside { labels: pod.labels().clone(), user, host })
 }
 
 /// A Deployment's annotations stand on its ReplicaSet, too; there they lock nothing.
@@ -272,6 +291,11 @@ fn ours<K: Resource>(kind: Kind) -> impl Fn(&K) -> Ours {
             config: annotation(marks::CONFIG).map(|text| Config::parse(&text)).unwrap_or_default(),
             user: annotation(marks::USER),
             host: annotation(marks::HOST),
+            how: How {
+                mode: annotation(marks::MODE),
+                ports: annotation(marks::EXPOSE),
+                mark: annotation(marks::VERSION_MARK),
+            },
             terminating: object.meta().deletion_timestamp.is_some(),
         }
     }

@@ -335,8 +335,7 @@ impl Cluster {
     async fn meshing_users(&self, service: &str) -> Vec<String> {
         let mark = [(marks::ROLE.to_owned(), Role::Mesh.label().to_owned())].into();
         let pods = self.pods_selected(&mark, service).await.unwrap_or_default();
-        let prefix = crate::names::mesh_prefix(service);
-        let shadows = pods.iter().filter(|pod| pod.name_any().starts_with(&prefix));
+        let shadows = pods.iter().filter(|pod| crate::names::is_version_of(service, &pod.name_any()));
         let users = shadows.filter_map(|pod| pod.annotations().get(marks::USER).cloned());
         users.collect::<BTreeSet<_>>().into_iter().collect()
     }

@@ -14,7 +14,7 @@ use kube::{Api, ResourceExt};
 pub use self::expose::{BadExpose, Expose};
 pub use self::gitops::GitOps;
 pub use self::kind::{Caution, Unfit, Way};
-pub use self::ports::{Exposed, NoSuchPort, ServedPort, shadow_ports};
+pub use self::ports::{Exposed, NoSuchPort, ServedPort, distinguish, shadow_ports};
 
 use crate::Cluster;
 use crate::api::ApiError;

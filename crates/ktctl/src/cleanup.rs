@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use kt_cluster::names;
+use kt_cluster::workload::WorkloadName;
 use kt_host::helper::{self, Undone};
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 use crate::exchange::scale::Scaled;
+use crate::report::events;
 use crate::run::{Journal, Run, Status};
 
 /// How long the cluster's side may take; the API server may be gone.
@@ -75,7 +77,9 @@ pub(crate) async fn in_cluster(
     };
     let Err(error) = result else { return true };
     warn!("Cleaning up in the cluster is not complete: {error:#}");
-    say_remaining(&journal.status());
+    let status = journal.status();
+    say_remaining(&status);
+    events::note_remains(remaining(&status).into_iter().map(|(_, command)| command));
     warn!(">> or just start ktctl again on this laptop");
     journal.leave();
     false
@@ -83,32 +87,42 @@ pub(crate) async fn in_cluster(
 
 /// Names the commands that undo what a run has left in its cluster.
 pub(crate) fn say_remaining(status: &Status) {
+    for (what, command) in remaining(status) {
+        warn!(">> {what}: {command}");
+    }
+}
+
+/// What a run has left in its cluster: what to do about it, and the command.
+fn remaining(status: &Status) -> Vec<(String, String)> {
     let Status { namespace, shadows, redirected, previewed, meshed, scaled, deployments, .. } = status;
+    let mut all = Vec::new();
     if let Some(meshed) = meshed {
         let service = &meshed.service;
         let (router, stuntman) = (names::router(service), names::stuntman(service));
-        warn!(">> end every mesh of the service by: ktctl -n {namespace} recover {service}");
-        warn!(
-            ">> or look at what it has: kubectl -n {namespace} get pod/{router} configmap/{router} service/{stuntman}"
-        );
+        all.push((
+            "end every mesh of the service by".into(),
+            format!("ktctl -n {namespace} recover {service}"),
+        ));
+        let objects = format!("pod/{router} configmap/{router} service/{stuntman}");
+        all.push(("or look at what it has".into(), format!("kubectl -n {namespace} get {objects}")));
     }
     if let Some((service, _)) = redirected {
-        warn!(">> put the service back by: ktctl -n {namespace} recover {service}");
+        all.push(("put the service back by".into(), format!("ktctl -n {namespace} recover {service}")));
     }
-    if let Some(Scaled { workload, replicas, .. }) = scaled {
-        warn!(
-            ">> give the {kind} its pods back by: kubectl -n {namespace} scale {kind}/{} --replicas={replicas}",
-            workload.name,
-            kind = workload.kind
-        );
+    if let Some(Scaled { workload: WorkloadName { kind, name }, replicas, .. }) = scaled {
+        let what = format!("give the {kind} its pods back by");
+        let command = format!("kubectl -n {namespace} scale {kind}/{name} --replicas={replicas}");
+        all.push((what, command));
     }
     if let Some((service, _)) = previewed {
-        warn!(">> remove the service by: kubectl -n {namespace} delete service/{service} --ignore-not-found");
+        let command = format!("kubectl -n {namespace} delete service/{service} --ignore-not-found");
+        all.push(("remove the service by".into(), command));
     }
     let kind = if *deployments { "deployment" } else { "pod" };
-    for name in shadows {
-        warn!(
-            ">> remove what remains by: kubectl -n {namespace} delete {kind}/{name} configmap/{name} --ignore-not-found"
-        );
-    }
+    all.extend(shadows.iter().map(|name| {
+        let objects = format!("{kind}/{name} configmap/{name}");
+        let command = format!("kubectl -n {namespace} delete {objects} --ignore-not-found");
+        ("remove what remains by".into(), command)
+    }));
+    all
 }

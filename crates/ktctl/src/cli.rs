@@ -121,6 +121,30 @@ pub(crate) enum Command {
     Birdseye(Birdseye),
 }
 
+impl Command {
+    /// Are programs told what happens?
+    pub(crate) fn tells_events(&self) -> bool {
+        let events = match self {
+            Command::Connect(ask) => ask.events,
+            Command::Exchange(ask) => ask.events,
+            Command::Mesh(ask) => ask.events,
+            Command::Preview(ask) => ask.events,
+            Command::Run(ask) => ask.events,
+            Command::Recover(_) | Command::Clean(_) | Command::Birdseye(_) => return false,
+        };
+        events.output == Output::Json
+    }
+}
+
+/// What programs are told.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(rename_all = "camelCase")]
+pub(crate) struct Events {
+    /// Lines for people, or on stdout a JSON object for each event, too: ready, caller, lost, end, ...
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub(crate) output: Output,
+}
+
 /// `ktctl connect`
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "camelCase")]
@@ -173,6 +197,8 @@ pub(crate) struct Connect {
     /// Nothing is expected here; it is taken to be named
     #[arg(hide = true, num_args = 0..)]
     pub(crate) surplus: Vec<String>,
+    #[command(flatten)]
+    pub(crate) events: Events,
 }
 
 /// `ktctl exchange`
@@ -208,6 +234,8 @@ pub(crate) struct Exchange {
     /// Tell the local program who calls: a PROXY protocol v2 header before each TCP connection
     #[arg(long)]
     pub(crate) proxy_protocol: bool,
+    #[command(flatten)]
+    pub(crate) events: Events,
 }
 
 /// `ktctl preview`
@@ -229,6 +257,8 @@ pub(crate) struct Preview {
     /// Tell the local program who calls: a PROXY protocol v2 header before each TCP connection
     #[arg(long)]
     pub(crate) proxy_protocol: bool,
+    #[command(flatten)]
+    pub(crate) events: Events,
 }
 
 /// `ktctl run`, as it was until 0.0.13
@@ -247,6 +277,8 @@ pub(crate) struct Run {
     /// Do not demand that something listens on the local port
     #[arg(long)]
     pub(crate) skip_port_checking: bool,
+    #[command(flatten)]
+    pub(crate) events: Events,
 }
 
 /// `ktctl mesh`
@@ -282,6 +314,8 @@ pub(crate) struct Mesh {
     /// Tell the local program who calls: a PROXY protocol v2 header before each TCP connection
     #[arg(long)]
     pub(crate) proxy_protocol: bool,
+    #[command(flatten)]
+    pub(crate) events: Events,
 }
 
 /// `ktctl recover`

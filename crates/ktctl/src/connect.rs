@@ -24,6 +24,7 @@ use crate::cli::{Connect, Global};
 use crate::failure::{Advised, Usage};
 use crate::outbound::dial::ByLink;
 use crate::outbound::proxy;
+use crate::report::events::{self, Event, Ready};
 use crate::run::{Journal, Journals, Run};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
@@ -101,8 +102,11 @@ async fn start(
     if !ask.skip_cleanup {
         tasks.start("sweep", leftovers::sweep(cluster.clone()));
     }
-    let wanted =
-        kt_cluster::shadow::ShadowWanted { ping: true, ..shadow::wanted(global, Role::Connect, "")? };
+    let wanted = kt_cluster::shadow::ShadowWanted {
+        ping: true,
+        mode: ask.mode.clone(),
+        ..shadow::wanted(global, Role::Connect, "")?
+    };
     let keeper = Keeper::new(&cluster, global, &journal, wanted, "");
     made.shadow = Some(keeper.clone());
     let (_, opened) = keeper.open().await?;
@@ -114,6 +118,7 @@ async fn start(
     let dial = ByLink::new(uplink);
     tasks.start("proxy", proxy::serve(proxy, dial.clone()));
     info!("Socks proxy established");
+    let proxy = SocketAddr::new(ask.proxy_addr, ask.proxy_port);
     match laptop {
         Some(laptop) if !ask.disable_tun_device => {
             device::start(&cluster, ask, laptop, &place, dial, (tasks, &made.guards)).await?;
@@ -124,11 +129,12 @@ async fn start(
                 let wanted = hosts::Wanted { namespaces, domain: device::domain(ask, &place) };
                 write_hosts(&cluster, laptop, wanted, &made.guards).await?;
             }
-            let address = SocketAddr::new(ask.proxy_addr, ask.proxy_port);
-            report::ready(&[READY, &proxy_hint(address)]);
-            info!("For cluster names, too: export http_proxy=http://{address}");
+            report::ready(&[READY, &proxy_hint(proxy)]);
+            info!("For cluster names, too: export http_proxy=http://{proxy}");
         }
     }
+    let ready = Ready::new(&cluster, "connect", Some(&ask.mode));
+    events::say(&Event::Ready(Ready { proxy: Some(proxy), ..ready }));
     Ok(())
 }
 

@@ -27,10 +27,11 @@ use tracing::{debug, info, warn};
 use crate::cli::{Exchange, Global, Ports};
 use crate::failure::Usage;
 use crate::inbound::{self, Inbound};
+use crate::report::events::Ready;
 use crate::run::{Journal, Journals, Run, Status};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, env_file, heartbeat, inside, leftovers, losses, report};
+use crate::{cleanup, env_file, heartbeat, inside, leftovers, losses};
 
 /// What was made and has to be undone.
 #[derive(Default)]
@@ -139,6 +140,7 @@ async fn start(
     inside::check(&cluster, format!("service '{service}'"), &target.selector, "exchange").await?;
 
     let wanted = wanted(global, ports, &target, &exposed)?;
+    inbound::warn_of_names(&target, &wanted.ports);
     let ours: BTreeMap<_, _> =
         new_selector(Role::Exchange).into_iter().chain(wanted.labels.clone()).collect();
     let keeper = Keeper::new(&cluster, global, &journal, wanted, &service).standing_in_for(&ours);
@@ -173,11 +175,11 @@ async fn start(
     }
     let stuntman = heartbeat::stuntman(redirected);
     tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, stuntman));
-    made.guards.start("guard", guard(cluster, redirected.clone(), shadow.pod));
+    made.guards.start("guard", guard(cluster.clone(), redirected.clone(), shadow.pod));
     let guards = made.guards.clone();
     tasks.start("exchange", async move { Err::<(), _>(guards.why_failed().await) });
     inbound.wait_for_callers(&link, &service, target.called_port(&exposed)).await;
-    report::ready(&[&ready_text(&target)]);
+    inbound.ready(ready(&cluster, &target), &ready_text(&target));
     Ok(())
 }
 
@@ -187,6 +189,10 @@ async fn stuntman(cluster: &Cluster, service: &str, is_takeover: bool) -> Result
         true => Ok(Stuntman::default()),
         false => cluster.make_stuntman(service).await,
     }
+}
+
+fn ready<'a>(cluster: &'a Cluster, target: &Target) -> Ready<'a> {
+    Ready::new(cluster, "exchange", Some("selector")).of("service", &target.service)
 }
 
 fn ready_text(target: &Target) -> String {
@@ -206,6 +212,8 @@ fn wanted(
         expose: ports.text.clone(),
         borrow_from: target.selector.clone(),
         ports: shadow_ports(exposed),
+        mode: "selector".into(),
+        target_service: target.service.clone(),
         ..shadow::wanted(global, Role::Exchange, &target.service)?
     })
 }

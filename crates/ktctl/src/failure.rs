@@ -2,8 +2,6 @@
 //!
 //! Errors say what went wrong, each in its own crate; only this file knows what to advise.
 
-use std::process::ExitCode;
-
 use kt_cluster::api::ApiError;
 use kt_cluster::redirect::Occupied;
 use kt_cluster::target::{NoSuchPort, Unfit};
@@ -32,17 +30,17 @@ impl Advised {
     }
 }
 
-/// Tells the user, and the shell.
-pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+/// Tells the user; the code is for the shell.
+pub(crate) fn report(error: &anyhow::Error) -> u8 {
     tracing::error!("Exit: {error:#}");
     if let Some(advice) = advice(error) {
         tracing::error!(">> {advice}");
     }
     if error.is::<Usage>() || matches!(find(error), Some(target::Error::BadName(_))) {
-        return ExitCode::from(2);
+        return 2;
     }
     // As a shell would tell of a program that an interrupt has killed.
-    if error.is::<GivenUp>() { ExitCode::from(130) } else { ExitCode::FAILURE }
+    if error.is::<GivenUp>() { 130 } else { 1 }
 }
 
 /// The next step, where we know one.
@@ -263,7 +261,7 @@ fn of_kind(unfit: &Unfit) -> String {
         Unfit::Alias { service, .. } | Unfit::NoSelector(service) => format!(
             "`ktctl preview <new name> --expose ...` makes a service that leads here; have the callers of '{service}' call that one"
         ),
-        Unfit::NodeLocal(_) => "`ktctl mesh --mode manual` adds this laptop to its pods, for callers on one node; `ktctl preview <new name> --expose ...` makes a service that leads here from every node".into(),
+        Unfit::NodeLocal(_) => "`ktctl exchange --mode ephemeral` leads callers here inside of its pods, on every node; `ktctl mesh --mode manual` adds this laptop to its pods, for callers on one node; `ktctl preview <new name> --expose ...` makes a service that leads here from every node".into(),
     }
 }
 

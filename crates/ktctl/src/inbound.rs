@@ -1,5 +1,6 @@
 //! Cluster to laptop: callers of a service reach a program on this laptop.
 
+mod callers;
 mod datagrams;
 pub(crate) mod deliver;
 mod drain;
@@ -11,14 +12,18 @@ use std::time::Duration;
 
 use kt_cluster::leftovers::SETTLE;
 use kt_cluster::names;
+use kt_cluster::shadow::ShadowPort;
 use kt_cluster::target::{Exposed, Unfit, Way};
 use kt_wire::{IncomingQueue, Link, Open, Protocol, Target};
 use tokio::time::{interval, sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::failure::Advised;
-use crate::inbound::deliver::Delivery;
+use crate::inbound::callers::Callers;
+use crate::inbound::deliver::{Delivery, Flows};
 use crate::inbound::drain::Drain;
+use crate::report;
+use crate::report::events::{self, Event, Port, Ready};
 use crate::tasks::Tasks;
 
 /// How often and how long it is tried whether callers come.
@@ -32,12 +37,13 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub(crate) struct Inbound {
     deliveries: Vec<Delivery>,
     drain: Drain,
+    callers: Callers,
     tasks: Tasks,
 }
 
 impl Inbound {
     pub(crate) fn new(deliveries: Vec<Delivery>, tasks: &Tasks) -> Inbound {
-        Inbound { deliveries, drain: Drain::new(), tasks: tasks.clone() }
+        Inbound { deliveries, drain: Drain::new(), callers: Callers::default(), tasks: tasks.clone() }
     }
 
     /// The same for a pod of this address, to whose own program callers go while this laptop is away.
@@ -52,10 +58,22 @@ impl Inbound {
     /// Takes what comes by this link. Returns once callers can come.
     pub(crate) async fn serve(&self, link: &Link, incoming: IncomingQueue) -> anyhow::Result<()> {
         let ports = deliver::listen(link, &self.deliveries).await?;
-        let serving =
-            deliver::serve(link.clone(), incoming, self.deliveries.clone(), ports, self.drain.clone());
+        let flows = Flows { drain: self.drain.clone(), callers: self.callers.clone() };
+        let serving = deliver::serve(link.clone(), incoming, self.deliveries.clone(), ports, flows);
         self.tasks.start("deliver", serving);
         Ok(())
+    }
+
+    /// Says that callers come here, and from now on who they are.
+    pub(crate) fn ready(&self, what: Ready<'_>, text: &str) {
+        let port = |to: &Delivery| Port {
+            laptop: to.laptop,
+            cluster: to.cluster,
+            protocol: callers::protocol(to.protocol),
+        };
+        report::ready(&[text]);
+        events::say(&Event::Ready(Ready { ports: self.deliveries.iter().map(port).collect(), ..what }));
+        self.callers.ready();
     }
 
     /// Calls a TCP port of the service from the shadow until such a call has come here, for a limited
@@ -127,6 +145,21 @@ pub(crate) fn warn_of_unexposed(target: &kt_cluster::target::Target, exposed: &[
         if !is_exposed(port.pod, &port.protocol) {
             let (number, service) = (port.service, &target.service);
             warn!("port {number} of service {service} is not in --expose, its callers are refused meanwhile");
+        }
+    }
+}
+
+/// Names the ports whose callers meet nobody because their target port's name is that of another one.
+pub(crate) fn warn_of_names(target: &kt_cluster::target::Target, ports: &[ShadowPort]) {
+    for port in target.ports().unwrap_or_default() {
+        let own = ports.iter().find(|own| (own.number, &own.protocol) == (port.pod, &port.protocol));
+        if let (Some(own), Some(name)) = (own, port.name)
+            && own.name != name
+        {
+            let (number, protocol, service) = (port.service, port.protocol, &target.service);
+            warn!(
+                "port {number}/{protocol} of service {service} has a target port called '{name}' as another one has: its callers are refused meanwhile, use numbers as target ports"
+            );
         }
     }
 }

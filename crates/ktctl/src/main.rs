@@ -66,10 +66,13 @@ fn main() -> ExitCode {
     if let Some(log) = log {
         debug!("the debug log is {}", log.display());
     }
-    match start(&global, &command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failure::report(&error),
+    if command.tells_events() {
+        report::events::start();
     }
+    let error = start(&global, &command).err();
+    let code = error.as_ref().map_or(0, failure::report);
+    report::events::finish(code, error.map(|error| format!("{error:#}")));
+    ExitCode::from(code)
 }
 
 fn start(global: &Global, command: &Command) -> anyhow::Result<()> {

@@ -36,10 +36,11 @@ use crate::mesh::keep::{Replaced, Watched};
 use crate::mesh::mark::Mark;
 use crate::mesh::rehearsal::Rehearsal;
 use crate::mesh::router::Joining;
+use crate::report::events::Ready;
 use crate::run::{Journal, Journals, Run, Status};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, env_file, heartbeat, inside, leftovers, losses, report};
+use crate::{cleanup, env_file, heartbeat, inside, leftovers, losses};
 
 /// What a command line means.
 pub(crate) struct Asked<'a> {
@@ -189,7 +190,7 @@ async fn start(
         shadow: shadow.address.as_deref().and_then(|address| address.parse().ok()),
     };
     let mark = ask.rules.is_empty().then(|| asked.mark.text());
-    let joining = Joining { route, mark };
+    let joining = Joining { route, mark: mark.clone() };
     let kept = keeper.clone();
     let link = opened.link.clone();
     let successor = Replaced {
@@ -227,11 +228,14 @@ async fn start(
     let beaten = beaten(own, &redirected, &present);
     tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, beaten));
     let image = image.map(str::to_owned);
-    let watched = Watched { cluster, global: global.clone(), image, target, redirected, joining };
+    let ready = Ready::new(&cluster, "mesh", Some("auto"));
+    let watched =
+        Watched { cluster: cluster.clone(), global: global.clone(), image, target, redirected, joining };
     made.guards.start("guard", watched.keep(present));
     let guards = made.guards.clone();
     tasks.start("mesh", async move { Err::<(), _>(guards.why_failed().await) });
-    report::ready(&[&ready_text(ask, &asked.mark)]);
+    let ready = Ready { mark, rules: &ask.rules, ..ready.of("service", &service) };
+    inbound.ready(ready, &ready_text(ask, &asked.mark));
     Ok(())
 }
 
@@ -265,6 +269,8 @@ fn wanted(
         expose: asked.ports.text.clone(),
         borrow_from: target.selector.clone(),
         ports: shadow_ports(exposed),
+        mode: if asked.is_manual { "manual" } else { "auto" }.into(),
+        target_service: target.service.clone(),
         ..shadow::wanted(global, Role::Mesh, &name)?
     };
     wanted.name = name;

@@ -20,10 +20,11 @@ use crate::cli::{Global, Ports, Preview};
 use crate::failure::Usage;
 use crate::inbound::deliver::Delivery;
 use crate::inbound::{self, Inbound};
+use crate::report::events::Ready;
 use crate::run::{Journal, Journals, Run};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, heartbeat, leftovers, losses, report};
+use crate::{cleanup, heartbeat, leftovers, losses};
 
 /// How the preview looks in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,8 +121,9 @@ async fn start(
     inbound.serve(&link, opened.incoming).await?;
 
     if !makes_service {
-        tasks.start("heartbeat", heartbeat::beat(cluster, keeper, Vec::new()));
-        report::ready(&[&reached_by_pod(service, &shadow, ports)]);
+        tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, Vec::new()));
+        let ready = Ready::new(&cluster, "run", None).of("deployment", service);
+        inbound.ready(ready, &reached_by_pod(service, &shadow, ports));
         return Ok(());
     }
     journal.note_preview(service, &ours);
@@ -130,10 +132,12 @@ async fn start(
     info!("Service {service} created");
     cluster.own_shadow(&object, &shadow).await;
     let object = previewed.get_or_init(|| object).clone();
-    tasks.start("heartbeat", heartbeat::beat(cluster, keeper, vec![object]));
+    tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, vec![object]));
     let probed = ports.pairs.iter().find(|pair| !pair.udp).map(|pair| pair.cluster);
     inbound.wait_for_callers(&link, service, probed).await;
-    report::ready(&[&format!("Now you can access your local service in cluster by name '{service}'")]);
+    let command = if form == Form::Preview { "preview" } else { "run" };
+    let ready = Ready::new(&cluster, command, None).of("service", service);
+    inbound.ready(ready, &format!("Now you can access your local service in cluster by name '{service}'"));
     Ok(())
 }
 
@@ -157,6 +161,7 @@ fn shadow_wanted(form: Form, global: &Global, ports: &Ports, service: &str) -> a
         name,
         expose: ports.text.clone(),
         ports: ports.pairs.iter().map(port).collect(),
+        target_service: service.to_owned(),
         ..wanted
     })
 }

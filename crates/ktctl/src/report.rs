@@ -3,6 +3,7 @@
 //! `<h:mmAM> <LVL> <text>`, with colour on a terminal only. Everything goes through `tracing`, so
 //! that a debug log holds the same lines and more.
 
+pub(crate) mod events;
 pub(crate) mod status;
 
 use std::borrow::Cow;

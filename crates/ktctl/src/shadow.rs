@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use crate::cli::{Global, Pairs, VERSION};
 use crate::failure::{self, Advised};
+use crate::report::events::{self, Event};
 use crate::report::status;
 use crate::run::Journal;
 use crate::uplink::{self, Opened};
@@ -188,12 +189,19 @@ impl Keeper {
         self.open_made(made?).await
     }
 
+    fn present(&self) -> Option<Shadow> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     async fn open_made(&self, shadow: Shadow) -> anyhow::Result<(Shadow, Opened)> {
         *self.present.lock().unwrap_or_else(PoisonError::into_inner) = Some(shadow.clone());
         if shadow.deployment.is_some() {
             self.beat(&shadow).await;
         }
         let opened = uplink::open(&self.cluster, &shadow.pod, self.port, self.within).await?;
+        if !self.wanted.expose.is_empty() {
+            info!("Forwarding pod {} to local via port {}", shadow.pod, self.wanted.expose);
+        }
         Ok((shadow, opened))
     }
 
@@ -216,10 +224,11 @@ impl Keeper {
         successor: &impl Successor,
     ) -> anyhow::Result<()> {
         let (mut link, mut keeper, mut news) = (link, keeper, None);
+        let mut pod = self.present().map(|shadow| shadow.pod).unwrap_or_default();
         loop {
             let aside = async {
                 let reported = async {
-                    uplink::report(link.clone()).await;
+                    uplink::report(link.clone(), &pod).await;
                     anyhow::Ok(())
                 };
                 let handed_over = async {
@@ -238,9 +247,14 @@ impl Keeper {
             status::done();
             match end {
                 LinkEnd::Ended(why) => anyhow::bail!("the tunnel has ended: {why}"),
-                LinkEnd::ShadowGone(why) => warn!("the shadow pod is gone, making another one ({why})"),
+                LinkEnd::ShadowGone(why) => {
+                    warn!("the shadow pod is gone, making another one ({why})");
+                    events::say(&Event::Lost { pod: &pod, why: why.to_string() });
+                }
             }
             let (shadow, opened) = self.open_again(successor).await?;
+            events::say(&Event::Shadow { pod: &shadow.pod, replaces: &pod });
+            pod.clone_from(&shadow.pod);
             (link, keeper, news) = (opened.link, opened.keeper, Some((shadow, opened.incoming)));
             info!("connection restored");
         }
@@ -261,8 +275,7 @@ impl Keeper {
 
     /// A Deployment makes the next pod by itself, for as long as it is there.
     async fn open_next(&self) -> anyhow::Result<(Shadow, Opened)> {
-        let lost = self.present.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(lost) = lost.filter(|lost| lost.deployment.is_some()) {
+        if let Some(lost) = self.present().filter(|lost| lost.deployment.is_some()) {
             let said = Mutex::new(String::new());
             let next =
                 self.cluster.follow_shadow(&lost, &self.wanted, &|progress| say(&said, &progress)).await?;
@@ -281,6 +294,9 @@ impl Keeper {
     pub(crate) async fn delete(&self) -> anyhow::Result<()> {
         for name in self.journal.status().shadows {
             let kind = if self.wanted.deployment { "deployment" } else { "pod" };
+            if self.present().is_some_and(|shadow| shadow.config_map.is_some()) {
+                info!("Cleaning configmap {name}");
+            }
             info!("Cleaning shadow {kind} {name}");
             let deleted = self.cluster.delete_shadow(&name).await;
             deleted.with_context(|| format!("deleting shadow {kind} {name}"))?;

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::cli::VERSION;
+use crate::report::events::{self, Event};
 use crate::report::status;
 
 /// Between two tries to reach a shadow that has only just started.
@@ -118,8 +119,8 @@ fn is_final(error: &HelloError) -> bool {
     }
 }
 
-/// Tells the user how a link is doing, each change once. Ends with the link.
-pub(crate) async fn report(link: Link) {
+/// Tells the user how the link to a pod is doing, each change once. Ends with the link.
+pub(crate) async fn report(link: Link, pod: &str) {
     let mut status = link.status();
     let mut told = false;
     loop {
@@ -129,12 +130,14 @@ pub(crate) async fn report(link: Link) {
             LinkState::Up if told => {
                 status::done();
                 info!("connection restored");
+                events::say(&Event::Restored { pod });
                 told = false;
             }
             LinkState::Down(_, why) if !told => {
                 tokio::select! {
                     () = sleep(QUIET) => {
                         warn!("connection lost, retrying ({why})");
+                        events::say(&Event::Lost { pod, why: why.to_string() });
                         status::waiting_for("the connection to the cluster");
                         told = true;
                     }

@@ -99,16 +99,16 @@ fn by_record(service: &ServiceSeen, seen: &Overview) -> Result<Vec<Repair>, NoRe
 
 /// The router goes first, or else the other users' watchers put the redirect back.
 fn from_mesh(service: &ServiceSeen, selected: &[&Ours], seen: &Overview) -> Vec<Repair> {
-    let prefix = names::mesh_prefix(&service.object.name);
+    let is_version = |name: &str| names::is_version_of(&service.object.name, name);
     let router = names::router(&service.object.name);
     let by_name = |ours: &&Ours| ours.object.name == router && ours.object.kind != Kind::ConfigMap;
     let named = seen.ours.iter().filter(by_name).filter(|named| !selected.contains(named));
     let routers: Vec<&Ours> = selected.iter().copied().chain(named).collect();
-    let shadows: Vec<&Ours> = seen.ours.iter().filter(|ours| ours.object.name.starts_with(&prefix)).collect();
+    let shadows: Vec<&Ours> = seen.ours.iter().filter(|ours| is_version(&ours.object.name)).collect();
     let services = seen
         .services
         .iter()
-        .filter(|service| service.ours && service.object.name.starts_with(&prefix))
+        .filter(|service| service.ours && is_version(&service.object.name))
         .map(|service| delete(&service.object));
     let mut plan = delete_all(&routers, seen);
     plan.push(Repair::Pause(PAUSE));
@@ -257,7 +257,7 @@ mod tests {
     fn containers_in_its_pods_are_told_with_the_time_of_their_end() {
         let service = plain("echo");
         let labels = service.selector.clone();
-        let inside = crate::overview::Inside { labels, user: "ann".into() };
+        let inside = crate::overview::Inside { labels, user: "ann".into(), host: None };
         let seen = Overview { inside: vec![inside], ..overview(vec![], vec![service]) };
 
         let Ok(Recovery::Nothing(why)) = plan_recover("echo", &seen) else { panic!("there is a plan") };

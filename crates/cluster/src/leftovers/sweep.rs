@@ -56,9 +56,8 @@ impl Sweep<'_> {
             return false;
         }
         let Some(StandsFor::Service(service)) = self.stands_for(ours) else { return false };
-        let prefix = names::mesh_prefix(&service);
         self.seen.services.iter().any(|version| {
-            let is_version = version.ours && version.object.name.starts_with(&prefix);
+            let is_version = version.ours && names::is_version_of(&service, &version.object.name);
             is_version && !version.terminating && !self.is_dead(&version.object, version.heartbeat)
         })
     }

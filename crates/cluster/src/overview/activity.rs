@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Ours, Overview, ServiceSeen};
+use super::{How, Inside, Ours, Overview, ServiceSeen};
 use crate::heartbeat::Kind;
 use crate::marks::{self, Role};
 use crate::names;
@@ -42,8 +42,27 @@ pub struct Activity {
     pub service: String,
     /// What is done to it.
     pub state: State,
+    /// Who does it, and how.
+    pub runs: Vec<Run>,
+}
+
+/// What somebody does to a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Run {
+    /// Who; nothing for somebody who is not known.
+    pub user: Option<String>,
+    /// His machine.
+    pub host: Option<String>,
+    /// How, as older clients do not say.
+    pub how: How,
+}
+
+impl Activity {
     /// Who does it, each once; nothing for somebody who is not known.
-    pub users: Vec<Option<String>>,
+    pub fn users(&self) -> Vec<Option<String>> {
+        let users: BTreeSet<Option<String>> = self.runs.iter().map(|run| run.user.clone()).collect();
+        users.into_iter().collect()
+    }
 }
 
 impl Overview {
@@ -58,31 +77,29 @@ impl Overview {
     fn activity(&self, service: &ServiceSeen) -> Option<Activity> {
         let name = &service.object.name;
         let selected: Vec<&Ours> = self.selected(&service.selector).collect();
-        let inside = self.users_inside(&service.selector);
+        let inside: BTreeSet<Run> = self.inside(&service.selector).map(inside).collect();
         let state = match state(service, &selected) {
             State::Normal if !inside.is_empty() => State::Exchanged,
             state => state,
         };
         let of = |role: Role| selected.iter().copied().filter(move |ours| ours.role == Some(role));
-        let users = match state {
+        let runs = match state {
             State::Normal => Vec::new(),
-            State::Exchanged if !inside.is_empty() => inside.into_iter().map(Some).collect(),
-            State::Exchanged => users(of(Role::Exchange)),
-            State::MeshedAuto => users(self.mesh_shadows(name)),
-            State::MeshedManual => users(of(Role::Mesh)),
-            State::Previewing => users(of(Role::Preview)),
+            State::Exchanged if !inside.is_empty() => inside.into_iter().collect(),
+            State::Exchanged => runs(of(Role::Exchange)),
+            State::MeshedAuto => runs(self.mesh_shadows(name)),
+            State::MeshedManual => runs(of(Role::Mesh)),
+            State::Previewing => runs(of(Role::Preview)),
         };
         let is_helper = service.ours && state != State::Previewing;
-        (!is_helper).then(|| Activity { service: name.clone(), state, users })
+        (!is_helper).then(|| Activity { service: name.clone(), state, runs })
     }
 
-    fn mesh_shadows(&self, service: &str) -> impl Iterator<Item = &Ours> {
-        let prefix = names::mesh_shadow(service, "x");
-        let prefix = prefix.trim_end_matches('x').to_owned();
+    fn mesh_shadows<'a>(&'a self, service: &'a str) -> impl Iterator<Item = &'a Ours> {
         self.ours.iter().filter(move |ours| {
             ours.role == Some(Role::Mesh)
                 && ours.object.kind != Kind::ConfigMap
-                && ours.object.name.starts_with(&prefix)
+                && names::is_version_of(service, &ours.object.name)
         })
     }
 }
@@ -102,10 +119,16 @@ fn state(service: &ServiceSeen, selected: &[&Ours]) -> State {
 }
 
 /// The pod of a shadow Deployment does not say whose it is; the Deployment does.
-fn users<'a>(shadows: impl Iterator<Item = &'a Ours>) -> Vec<Option<String>> {
-    let known: BTreeSet<Option<String>> =
-        shadows.filter_map(|ours| ours.user.clone()).filter(|user| !user.is_empty()).map(Some).collect();
-    if known.is_empty() { vec![None] } else { known.into_iter().collect() }
+fn runs<'a>(shadows: impl Iterator<Item = &'a Ours>) -> Vec<Run> {
+    let is_known = |ours: &&Ours| ours.user.as_ref().is_some_and(|user| !user.is_empty());
+    let run = |ours: &Ours| Run { user: ours.user.clone(), host: ours.host.clone(), how: ours.how.clone() };
+    let known: BTreeSet<Run> = shadows.filter(is_known).map(run).collect();
+    if known.is_empty() { vec![Run::default()] } else { known.into_iter().collect() }
+}
+
+fn inside(pod: &Inside) -> Run {
+    let how = How { mode: Some("ephemeral".into()), ..How::default() };
+    Run { user: Some(pod.user.clone()), host: pod.host.clone(), how }
 }
 
 #[cfg(test)]
@@ -115,7 +138,7 @@ mod tests {
     use super::*;
     use crate::heartbeat::ObjectRef;
     use crate::marks::Config;
-    use crate::overview::{Inside, Record};
+    use crate::overview::Record;
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -132,6 +155,7 @@ mod tests {
             config: Config::default(),
             user: user.map(Into::into),
             host: None,
+            how: How::default(),
             terminating: false,
         }
     }
@@ -153,7 +177,7 @@ mod tests {
         let seen = Overview { ours, services, ..Overview::default() };
         let user = |user: Option<String>| user.unwrap_or_else(|| "?".into());
         let line = |found: Activity| {
-            let users: Vec<String> = found.users.into_iter().map(user).collect();
+            let users: Vec<String> = found.users().into_iter().map(user).collect();
             format!("{} {} {}", found.service, found.state, users.join(" ")).trim_end().to_owned()
         };
         seen.activities().into_iter().map(line).collect()
@@ -178,13 +202,14 @@ mod tests {
     #[test]
     fn an_exchange_inside_of_pods_is_told_by_them() {
         let services = ["a", "b"].map(|app| service(app, false, &[("app", app)])).into();
-        let inside = vec![Inside { labels: labels(&[("app", "a"), ("more", "x")]), user: "alice".into() }];
+        let inside =
+            vec![Inside { labels: labels(&[("app", "a"), ("more", "x")]), user: "alice".into(), host: None }];
         let seen = Overview { services, inside, ..Overview::default() };
 
         let states: Vec<State> = seen.activities().iter().map(|activity| activity.state).collect();
 
         assert_eq!(states, [State::Exchanged, State::Normal]);
-        assert_eq!(seen.activities()[0].users, [Some("alice".into())]);
+        assert_eq!(seen.activities()[0].users(), [Some("alice".into())]);
     }
 
     #[test]

@@ -158,7 +158,10 @@ impl Cluster {
         for _ in 0..super::ROUNDS {
             let Some(stuntman) = &seen else { return Ok(()) };
             match services.delete(&name, &only_this(stuntman)).await.map_err(ApiError::from) {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    tracing::info!("Stuntman service {name} removed");
+                    return Ok(());
+                }
                 Err(error) if error.is_not_found() => return Ok(()),
                 Err(error) if error.is_conflict() => {} // a heartbeat, or somebody else
                 Err(source) => return Err(Error::Api { deed: "deleting service", service: name, source }),

@@ -212,6 +212,8 @@ fn annotations(wanted: &ShadowWanted, place: &Place) -> BTreeMap<String, String>
         (marks::CLIENT_VERSION, wanted.client_version.clone()),
         (marks::CONFIG, wanted.config.to_string()),
         (marks::EXPOSE, wanted.expose.clone()),
+        (marks::MODE, wanted.mode.clone()),
+        (marks::TARGET_SERVICE, wanted.target_service.clone()),
     ]);
     annotations.retain(|_, value| !value.is_empty());
     annotations.extend(wanted.annotations.clone());

@@ -33,6 +33,10 @@ pub struct ShadowWanted {
     pub host: String,
     /// The exposed ports as typed; empty for none.
     pub expose: String,
+    /// The mode of the command; empty for none.
+    pub mode: String,
+    /// The Service whose callers come to it; empty for none.
+    pub target_service: String,
     /// Version of this program.
     pub client_version: String,
     /// An image with the program in it; without one the program is carried into a borrowed image.
@@ -82,6 +86,8 @@ impl ShadowWanted {
             user: String::new(),
             host: String::new(),
             expose: String::new(),
+            mode: String::new(),
+            target_service: String::new(),
             client_version: String::new(),
             image: None,
             programs,

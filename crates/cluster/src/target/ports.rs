@@ -1,6 +1,6 @@
 //! Which port of a Service an `--expose` means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -159,7 +159,21 @@ pub fn shadow_ports(exposed: &[Exposed]) -> Vec<ShadowPort> {
         let port = ShadowPort { name, number: port.pod, protocol: port.protocol.clone() };
         ports.entry((port.number, port.protocol.clone())).or_insert(port);
     }
-    ports.into_values().collect()
+    let mut ports: Vec<ShadowPort> = ports.into_values().collect();
+    distinguish(&mut ports);
+    ports
+}
+
+/// Gives ports names of which no two are alike: a container may not have them, and those of several
+/// containers come together in one of ours.
+pub fn distinguish(ports: &mut [ShadowPort]) {
+    let mut seen = BTreeSet::new();
+    for port in ports {
+        if !seen.insert(port.name.clone()) {
+            port.name = format!("kt-{}-{}", port.number, port.protocol.to_ascii_lowercase());
+            seen.insert(port.name.clone());
+        }
+    }
 }
 
 fn kt_name(port: &Exposed) -> String {
@@ -245,6 +259,27 @@ mod tests {
 
         let wanted = "target port 'unknown' of service echo is found in none of its pods";
         assert_eq!(error.to_string(), wanted);
+    }
+
+    #[test]
+    fn ports_named_alike_get_names_of_their_own() {
+        let service: Service =
+            serde_json::from_value(json!({"metadata": {"name": "dns"}, "spec": {"ports": [
+                {"name": "a", "port": 53, "targetPort": "dns"},
+                {"name": "b", "port": 53, "targetPort": "dns", "protocol": "UDP"}
+            ]}}))
+            .unwrap();
+        let pod = json!({"metadata": {"name": "dns-1"}, "spec": {"containers": [
+            {"name": "udp", "ports": [{"name": "dns", "containerPort": 5353, "protocol": "UDP"}]},
+            {"name": "tcp", "ports": [{"name": "dns", "containerPort": 5353}]}
+        ]}});
+        let pods = [serde_json::from_value(pod).unwrap()];
+        let exposed = resolve(&service, &pods, &Expose::parse_list("53,53/udp").unwrap()).unwrap();
+
+        let named: Vec<_> =
+            shadow_ports(&exposed).into_iter().map(|port| (port.name, port.protocol)).collect();
+
+        assert_eq!(named, [("dns".into(), "TCP".into()), ("kt-5353-udp".into(), "UDP".into())]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use kt_cluster::overview::{Activity, Connectors, State};
+use kt_cluster::overview::{Activity, Connectors, Run, State};
 use serde_json::{Value, json};
 
 use crate::report::plain;
@@ -59,7 +59,7 @@ fn doing(service: &Activity) -> String {
         return service.state.to_string();
     }
     let name = |user: &Option<String>| format!("[{}]", plain(user.as_deref().unwrap_or(UNKNOWN)));
-    let users: Vec<String> = service.users.iter().map(name).collect();
+    let users: Vec<String> = service.users().iter().map(name).collect();
     format!("{} by {}", service.state, users.join(", "))
 }
 
@@ -93,7 +93,15 @@ fn minutes(last: i64, now: i64) -> i64 {
 
 /// One object for programs.
 pub(super) fn json(seen: &Seen) -> String {
-    let service = |service: &Activity| json!({"name": service.service, "state": service.state.to_string(), "users": service.users});
+    let run = |run: &Run| {
+        let Run { user, host, how } = run;
+        json!({"user": user, "host": host, "mode": how.mode, "ports": how.ports, "mark": how.mark})
+    };
+    let service = |service: &Activity| {
+        let runs: Vec<Value> = service.runs.iter().map(run).collect();
+        let (state, users) = (service.state.to_string(), service.users());
+        json!({"name": service.service, "state": state, "users": users, "runs": runs})
+    };
     let mut all = json!({
         "version": VERSION,
         "namespace": seen.namespace,
@@ -119,13 +127,13 @@ pub(super) fn json(seen: &Seen) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kt_cluster::overview::Connector;
+    use kt_cluster::overview::{Connector, How};
 
     use super::*;
 
     fn service(name: &str, state: State, users: &[Option<&str>]) -> Activity {
-        let users = users.iter().map(|user| user.map(Into::into)).collect();
-        Activity { service: name.into(), state, users }
+        let run = |user: &Option<&str>| Run { user: user.map(Into::into), ..Run::default() };
+        Activity { service: name.into(), state, runs: users.iter().map(run).collect() }
     }
 
     fn seen() -> Seen {
@@ -206,13 +214,20 @@ mod tests {
     #[test]
     fn programs_get_the_same_as_one_object() {
         let connectors = Connectors { found: Vec::new(), whole_cluster: false };
-        let services = vec![service("d", State::MeshedAuto, &[Some("alice"), None])];
+        let mut meshed = service("d", State::MeshedAuto, &[Some("alice"), None]);
+        meshed.runs[0].host = Some("desk".into());
+        let (mode, ports) = (Some("auto".into()), Some("8099:80".into()));
+        meshed.runs[0].how = How { mode, ports, mark: Some("version:v2".into()) };
+        let services = vec![meshed];
 
         let text = json(&Seen { services, connectors: Some(connectors), ..seen() });
 
         let wanted = json!({
             "version": 1, "namespace": "dev", "wholeCluster": false, "connectors": [],
-            "services": [{"name": "d", "state": "meshed (auto)", "users": ["alice", null]}],
+            "services": [{"name": "d", "state": "meshed (auto)", "users": [null, "alice"], "runs": [
+                {"user": "alice", "host": "desk", "mode": "auto", "ports": "8099:80", "mark": "version:v2"},
+                {"user": null, "host": null, "mode": null, "ports": null, "mark": null},
+            ]}],
         });
         assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), wanted);
     }

@@ -22,9 +22,10 @@ use super::check;
 use crate::cli::{Exchange, Global};
 use crate::failure::{Advised, Usage};
 use crate::inbound::{self, Inbound};
+use crate::report::events::Ready;
 use crate::run::{Journal, Journals, Run};
 use crate::tasks::Tasks;
-use crate::{cleanup, env_file, leftovers, report};
+use crate::{cleanup, env_file, leftovers};
 
 /// What was made and has to be undone. The containers end by themselves when nobody needs them.
 #[derive(Default)]
@@ -87,12 +88,18 @@ async fn start(
 
     journal.note_inside(&chosen.title);
     let within = Duration::from_secs(global.port_forward_timeout.max(1));
-    let keeper = Keeper::new(&cluster, wanted, Inbound::new(deliveries, tasks), within, tasks);
+    let inbound = Inbound::new(deliveries, tasks);
+    let keeper = Keeper::new(&cluster, wanted, inbound.clone(), within, tasks);
     made.keeper = Some(keeper.clone());
     keeper.begin(present).await?;
     unlock(&cluster, &journal).await?;
     made.guards.start("pods", keeper.follow(chosen.pods));
-    report::ready(&[&format!("Now all request to {} will be redirected to local", chosen.title)]);
+    let ready = Ready::new(&cluster, "exchange", Some("ephemeral"));
+    let ready = match &chosen.service {
+        Some(service) => ready.of("service", service),
+        None => Ready { target: Some(name.to_owned()), ..ready },
+    };
+    inbound.ready(ready, &format!("Now all request to {} will be redirected to local", chosen.title));
     Ok(())
 }
 

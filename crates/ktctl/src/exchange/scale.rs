@@ -26,10 +26,11 @@ use crate::cli::{Exchange, Global, Ports};
 use crate::failure::{Advised, Usage};
 use crate::inbound::deliver::Delivery;
 use crate::inbound::{self, Inbound};
+use crate::report::events::Ready;
 use crate::run::{Journal, Journals, Run};
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{cleanup, env_file, heartbeat, inside, leftovers, losses, report};
+use crate::{cleanup, env_file, heartbeat, inside, leftovers, losses};
 
 /// How long the original pods may take to leave before we say that we are ready.
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(15);
@@ -95,6 +96,9 @@ async fn start(
 
     let wanted = wanted(global, ports, &workload, replicas, &exposed)?;
     let own_labels = wanted.labels.clone();
+    if let Some(target) = &workload.target {
+        inbound::warn_of_names(target, &wanted.ports);
+    }
     let keeper = Keeper::new(&cluster, global, &journal, wanted, &workload.name.name);
     made.shadow = Some(keeper.clone());
     let (shadow, opened) = keeper.open().await?;
@@ -109,7 +113,7 @@ async fn start(
     journal.note_scaled(Scaled { workload: workload.name.clone(), replicas, taken: pods });
     stand_in.join(&shadow).await?;
 
-    scale_to_nothing(&cluster, &workload.name).await?;
+    scale_to_nothing(&cluster, &workload.name, replicas).await?;
     stand_in.is_alone();
     if let Some(there) = &taken {
         stand_in.succeed(there).await?;
@@ -124,7 +128,8 @@ async fn start(
         inbound.wait_for_callers(&link, &target.service, target.called_port(&exposed)).await;
     }
     let ready = format!("Now all request to {} will be redirected to local", workload.name);
-    report::ready(&[&ready]);
+    let WorkloadName { kind, name } = &workload.name;
+    inbound.ready(Ready::new(&cluster, "exchange", Some("scale")).of(kind, name), &ready);
     Ok(())
 }
 
@@ -162,7 +167,7 @@ fn resolve(workload: &Workload, pairs: &[Expose]) -> Result<Vec<Exposed>, NoSuch
         pod: pair.cluster,
         service: pair.cluster,
         name: None,
-        protocol: "TCP".into(),
+        protocol: pair.protocol().into(),
     };
     Ok(pairs.iter().map(plain).collect())
 }
@@ -204,7 +209,8 @@ async fn warn_of(cluster: &Cluster, workload: &Workload, replicas: i32) {
 }
 
 /// Returns once the original pods are on their way out.
-async fn scale_to_nothing(cluster: &Cluster, workload: &WorkloadName) -> anyhow::Result<()> {
+async fn scale_to_nothing(cluster: &Cluster, workload: &WorkloadName, replicas: i32) -> anyhow::Result<()> {
+    info!("Scaling {} {} from {replicas} to 0", workload.kind, workload.name);
     cluster.scale_to_nothing(workload).await?;
     info!("{} scaled to 0", titled(workload));
     match timeout(LEAVE, cluster.wait_until_settled(workload, &|_, _| {})).await {
@@ -231,6 +237,8 @@ fn wanted(
         expose: ports.text.clone(),
         borrow_from: workload.labels.clone(),
         ports: shadow_ports(exposed),
+        mode: "scale".into(),
+        target_service: workload.target.as_ref().map(|target| target.service.clone()).unwrap_or_default(),
         config: Config { app: Some(name), kind, replicas: Some(replicas), ..Config::default() },
         ..wanted
     })

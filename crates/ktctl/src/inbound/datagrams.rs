@@ -8,19 +8,24 @@ use kt_wire::{Incoming, Stream};
 use tokio::net::UdpSocket;
 use tracing::debug;
 
+use super::callers::Callers;
+use super::deliver::Delivery;
+
 /// The largest datagram.
 const DATAGRAM: usize = 65_535;
 const LOOPBACKS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// Serves a peer until the shadow has forgotten it. What no program takes is lost.
-pub(super) async fn deliver(caller: Incoming, peer: SocketAddr, laptop: u16) {
-    debug!(%peer, laptop, "delivers a caller's datagrams");
+pub(super) async fn deliver(caller: Incoming, peer: SocketAddr, to: Delivery, callers: Callers) {
+    callers.came(peer, &to);
     let mut flow = Flow { stream: caller.accept(), unanswered: None, buffer: vec![0; DATAGRAM] };
+    let mut is_told = false;
     loop {
         for loopback in LOOPBACKS {
-            match flow.carry((loopback, laptop).into()).await {
-                Ok(()) => return,
-                Err(error) => debug!(%peer, laptop, %loopback, %error, "Local service error"),
+            let Err(error) = flow.carry((loopback, to.laptop).into()).await else { return };
+            debug!(%peer, laptop = to.laptop, %loopback, %error, "Local service error");
+            if loopback.is_ipv6() && !std::mem::replace(&mut is_told, true) {
+                callers.met_nobody(peer, &to, &error);
             }
         }
         flow.unanswered = match flow.stream.receive_datagram().await {
@@ -149,9 +154,16 @@ mod tests {
         async fn peer(&mut self, port: u16) -> Stream {
             let address = ([10, 1, 2, 3], 4660).into();
             let arrived = Open::Arrived { port: 53, protocol: Protocol::Udp, peer: address };
+            let delivery = Delivery {
+                cluster: 53,
+                laptop: port,
+                protocol: Protocol::Udp,
+                otherwise: None,
+                says_caller: false,
+            };
             let (stream, ()) = tokio::join!(self.cluster.open(&arrived), async {
                 let caller = self.incoming.next().await;
-                self.tasks.spawn(deliver(caller, address, port));
+                self.tasks.spawn(deliver(caller, address, delivery, Callers::default()));
             });
             stream.unwrap()
         }

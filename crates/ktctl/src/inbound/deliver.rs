@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use crate::inbound::callers::Callers;
 use crate::inbound::drain::Drain;
 use crate::inbound::http2::{Requests, Watched};
 use crate::inbound::{datagrams, proxy_protocol};
@@ -41,6 +42,13 @@ pub(crate) struct Delivery {
     pub(crate) otherwise: Option<Target>,
     /// Is the program told who calls, by the PROXY protocol? Not with datagrams.
     pub(crate) says_caller: bool,
+}
+
+/// What all flows of a run share.
+#[derive(Clone)]
+pub(crate) struct Flows {
+    pub(super) drain: Drain,
+    pub(super) callers: Callers,
 }
 
 /// Listens in the shadow for every delivery. Returns once all ports are open there.
@@ -65,28 +73,28 @@ pub(crate) async fn serve(
     mut incoming: IncomingQueue,
     deliveries: Vec<Delivery>,
     ports: Vec<Stream>,
-    drain: Drain,
+    flows: Flows,
 ) -> Result<(), anyhow::Error> {
     let mut tasks = JoinSet::new();
     let mut silent = HashMap::new();
     for (delivery, port) in deliveries.iter().zip(ports) {
         let refused = Arc::new(Notify::new());
         silent.insert((delivery.protocol, delivery.cluster), (delivery.clone(), refused.clone()));
-        tasks.spawn(keep_open(link.clone(), delivery.clone(), port, refused, drain.clone()));
+        tasks.spawn(keep_open(link.clone(), delivery.clone(), port, refused, flows.drain.clone()));
     }
     let mut status = link.status();
     loop {
         tokio::select! {
             caller = incoming.next() => {
                 let Open::Arrived { port, protocol, peer } = caller.what else { continue };
-                drain.count_caller();
+                flows.drain.count_caller();
                 match silent.get(&(protocol, port)) {
                     Some((delivery, _)) if protocol == Protocol::Udp => {
-                        tasks.spawn(datagrams::deliver(caller, peer, delivery.laptop));
+                        tasks.spawn(datagrams::deliver(caller, peer, delivery.clone(), flows.callers.clone()));
                     }
                     Some((delivery, refused)) => {
                         let delivery = delivery.clone();
-                        tasks.spawn(deliver(caller, peer, delivery, refused.clone(), drain.clone()));
+                        tasks.spawn(deliver(caller, peer, delivery, refused.clone(), flows.clone()));
                     }
                     None => caller.refuse(&Reason::Refused.into()),
                 }
@@ -138,19 +146,18 @@ async fn keep_open(link: Link, delivery: Delivery, first: Stream, refused: Arc<N
 }
 
 /// One caller's flow.
-async fn deliver(caller: Incoming, peer: SocketAddr, delivery: Delivery, refused: Arc<Notify>, drain: Drain) {
-    let laptop = delivery.laptop;
+async fn deliver(caller: Incoming, peer: SocketAddr, delivery: Delivery, refused: Arc<Notify>, flows: Flows) {
     let program = match connect_for(&delivery, peer).await {
         Ok(program) => program,
         Err(error) => {
-            debug!(%peer, laptop, %error, "Local service error");
+            flows.callers.met_nobody(peer, &delivery, &error);
             refused.notify_one();
             return caller.refuse(&error.into());
         }
     };
-    debug!(%peer, laptop, "delivers a caller");
-    let _flow = drain.begin_flow();
-    carry(caller.accept(), program, &drain).await;
+    flows.callers.came(peer, &delivery);
+    let _flow = flows.drain.begin_flow();
+    carry(caller.accept(), program, &flows.drain).await;
 }
 
 /// Relays until both directions have ended, or a drain ends the flow.

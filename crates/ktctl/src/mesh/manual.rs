@@ -15,13 +15,14 @@ use tracing::{debug, warn};
 
 use super::{Asked, Made, wanted};
 use crate::cli::Global;
+use crate::heartbeat;
 use crate::inbound::Inbound;
 use crate::inbound::deliver::Delivery;
+use crate::report::events::Ready;
 use crate::report::plain;
 use crate::run::Journal;
 use crate::shadow::{self, Keeper};
 use crate::tasks::Tasks;
-use crate::{heartbeat, report};
 
 /// A shadow that is a pod of the service by these labels.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,7 +70,9 @@ pub(super) async fn start(
     joining.join(&shadow).await?;
     tasks.start("heartbeat", heartbeat::beat(cluster.clone(), keeper, Vec::new()));
     sleep(SETTLE).await; // each node learns of the new pod by itself
-    report::ready(&[&format!("Now you can update Istio rule by label '{key}={value}'")]);
+    let ready = Ready::new(cluster, "mesh", Some("manual")).of("service", &target.service);
+    let ready = Ready { mark: Some(asked.mark.text()), ..ready };
+    inbound.ready(ready, &format!("Now you can update Istio rule by label '{key}={value}'"));
     Ok(())
 }
 

@@ -66,7 +66,7 @@ fn usable_mark<'a>(service: &str, joining: &'a Joining) -> anyhow::Result<&'a st
         return Err(Advised::new(text, format!("use --versionMark, {later}")).into());
     };
     let value = mark.split_once(':').map_or(mark.as_str(), |(_, value)| value);
-    if joining.route.name == format!("{}{value}", names::mesh_prefix(service)) {
+    if joining.route.name == names::mesh_shadow_of_older(service, value) {
         return Ok(mark);
     }
     let text = format!("{older} can not serve the version '{value}'");

@@ -14,7 +14,7 @@ use kt_cluster::mesh::Router;
 use kt_cluster::names;
 use kt_cluster::redirect::Restored;
 use kt_cluster::shadow::{FOLLOWED, KEPT, Progress, ShadowPort, ShadowWanted};
-use kt_cluster::target::{ServedPort, Target};
+use kt_cluster::target::{ServedPort, Target, distinguish};
 use kt_wire::rules::{Port, Route, RuleSet, Speaks, may_both_match};
 use kt_wire::{Open, Protocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 
 use super::{older, stand_in};
 use crate::cli::Global;
+use crate::inbound;
 use crate::shadow;
 use crate::uplink;
 
@@ -63,6 +64,8 @@ pub(super) async fn make(
     name: &str,
     (routes, count): (String, usize),
 ) -> anyhow::Result<()> {
+    let container_ports = container_ports(&target.ports()?);
+    inbound::warn_of_names(target, &container_ports);
     let mut wanted = ShadowWanted {
         name: name.to_owned(),
         image: image.map(str::to_owned),
@@ -72,7 +75,7 @@ pub(super) async fn make(
         keeps: true,
         args: arguments(),
         config: Config::of_service(&target.service),
-        ports: container_ports(&target.ports()?),
+        ports: container_ports,
         ..shadow::wanted(global, Role::Router, &target.service)?
     };
     if image.is_none() && wanted.programs.x86_64.is_empty() && wanted.programs.aarch64.is_empty() {
@@ -134,7 +137,9 @@ fn container_ports(ports: &[ServedPort]) -> Vec<ShadowPort> {
         let entry = ShadowPort { name: name(port), number: port.pod, protocol: port.protocol.clone() };
         seen.entry((port.pod, port.protocol.clone())).or_insert(entry);
     }
-    seen.into_values().collect()
+    let mut ports: Vec<ShadowPort> = seen.into_values().collect();
+    distinguish(&mut ports);
+    ports
 }
 
 /// What joins a router.
@@ -357,6 +362,22 @@ pub(super) async fn tell(cluster: &Cluster, router: &Router, set: &RuleSet) -> a
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_router_has_no_two_ports_of_one_name() {
+        let port = |protocol: &str, pod| ServedPort {
+            service: pod,
+            pod,
+            name: Some("dns".into()),
+            protocol: protocol.into(),
+            speaks: None,
+        };
+
+        let ports = container_ports(&[port("UDP", 53), port("TCP", 53), port("TCP", 54)]);
+
+        let names: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
+        assert_eq!(names, ["dns", "kt-53-udp", "kt-54-tcp"]);
+    }
 
     #[test]
     fn a_port_says_by_its_protocol_or_name_what_is_spoken() {

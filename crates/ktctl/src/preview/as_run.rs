@@ -18,6 +18,7 @@ pub(crate) fn check(ask: &Run) -> Result<Preview, Usage> {
         external: false,
         skip_port_checking: ask.skip_port_checking,
         proxy_protocol: false,
+        events: ask.events,
     };
     super::check(&preview)?;
     Ok(preview)

@@ -52,7 +52,8 @@ pub(super) async fn undo(run: &mut Run, made: Made, wait_secs: u64) -> bool {
 
 /// Callers reach the laptop until the original pods are ready.
 async fn wait_for_pods(run: &mut Run, cluster: &Cluster, workload: &WorkloadName, within: Duration) {
-    info!("Waiting for the pods of {workload}, at most {} s (Ctrl+C ends the wait)", within.as_secs());
+    let WorkloadName { kind, name } = workload;
+    info!("Wait for {kind} {name} recover ... (at most {} s, Ctrl+C ends the wait)", within.as_secs());
     let ready = |ready: i32, wanted: i32| tracing::debug!(ready, wanted, "not all pods are ready");
     tokio::select! {
         settled = timeout(within, cluster.wait_until_settled(workload, &ready)) => match settled {

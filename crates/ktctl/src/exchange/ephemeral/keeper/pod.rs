@@ -39,7 +39,7 @@ impl Keeper {
             }
             info!("Callers of pod {} come here", pod.name);
             told.take().map(|told| told.send(Ok(())));
-            uplink::report(link.clone()).await;
+            uplink::report(link.clone(), &pod.name).await;
             std::future::pending().await
         };
         let ended = tokio::select! {
