@@ -1,5 +1,7 @@
 //! What callers notice when a service goes to the laptop and back, or the laptop vanishes meanwhile.
 
+#[path = "switch_over/away.rs"]
+mod away;
 #[path = "switch_over/modes.rs"]
 mod modes;
 
