@@ -90,7 +90,7 @@ struct Cleaned {
 /// told about this one of several.
 async fn clean_namespace(cluster: &Cluster, ask: &Clean, named: bool) -> anyhow::Result<Cleaned> {
     let seen = cluster.overview().await.context("looking at the namespace")?;
-    say_missing(&seen);
+    say_missing(&seen, "cleaned");
     let dead = leftovers::dead_runs().into_iter().map(|(_, status)| status);
     let here: Vec<Status> = dead.filter(|status| is_of(status, cluster)).collect();
     let stale = Duration::from_secs(60 * u64::from(ask.threshold_in_minus));
@@ -154,11 +154,12 @@ fn own(seen: &Overview, dead: &[Status]) -> BTreeSet<String> {
     objects.map(|object| object.uid.clone()).collect()
 }
 
-fn say_missing(seen: &Overview) {
+/// What can not be seen can not be `done`.
+pub(crate) fn say_missing(seen: &Overview, done: &str) {
     for (kind, right) in &seen.missing {
         match kind {
-            Kind::Pod | Kind::Service => warn!("without the right to {right} {kind}s are not cleaned"),
-            Kind::Deployment | Kind::ConfigMap => debug!(%right, "{kind}s are not cleaned"),
+            Kind::Pod | Kind::Service => warn!("without the right to {right} {kind}s are not {done}"),
+            Kind::Deployment | Kind::ConfigMap => debug!(%right, "{kind}s are not {done}"),
         }
     }
 }
