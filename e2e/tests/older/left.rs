@@ -27,6 +27,8 @@ fn what_an_older_client_has_left_is_recovered() {
     Snapshot::wait_until_as(&before, 30, || cluster.snapshot());
 }
 
+type Make = fn(&Older<'_>);
+
 #[test]
 fn what_an_older_client_has_scaled_meshed_by_hand_or_wrapped_is_recovered() {
     let (cluster, laptop) = Laptop::with_cluster("oldforms");
@@ -40,7 +42,7 @@ fn what_an_older_client_has_scaled_meshed_by_hand_or_wrapped_is_recovered() {
     // Pods that were scaled away come back under other names.
     let picture = || cluster.snapshot().without(&["objects"]);
     let before = picture();
-    let forms: [(&str, fn(&Older<'_>)); 3] = [
+    let forms: [(&str, Make); 3] = [
         ("scale deployment tomcat to 1", |old| old.make_scaled_exchange()),
         ("delete pod tomcat-kt-mesh-old", |old| old.make_mesh_by_hand()),
         ("delete deployment tomcat-kt-exchange-abcde", |old| old.make_wrapped_exchange()),

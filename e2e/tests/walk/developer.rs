@@ -50,14 +50,11 @@ impl Developer {
         self.laptop.ktctl(line)
     }
 
-    /// Tells whether there was something to kill.
+    /// Tells whether there was something to kill: a run may have been refused and have ended.
     pub(crate) fn kill9(&self, role: Role) -> bool {
         let main = |process: &Process| process.args.contains(&format!(" {} ", role.verb()));
         let found = self.laptop.processes("ktctl").into_iter().find(main);
-        if let Some(process) = &found {
-            self.laptop.kill9(process);
-        }
-        found.is_some()
+        found.is_some_and(|process| self.laptop.root(&["kill", "-9", &process.pid.to_string()]).code == 0)
     }
 
     pub(crate) fn take_run(&mut self, role: Role) -> Running {
