@@ -328,7 +328,9 @@ fn take_away(cluster: &Cluster, full: &Value, resource: &str, verb: &str) {
             let mut one = rule.clone();
             one["resources"] = serde_json::json!([resource]);
             retain(&mut one["verbs"], verb);
-            changed.push(one);
+            if one["verbs"].as_array().is_some_and(|left| !left.is_empty()) {
+                changed.push(one);
+            }
             retain(&mut others["resources"], resource);
         }
         if others["resources"].as_array().is_some_and(|left| !left.is_empty()) {
