@@ -4,10 +4,12 @@ use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::wait_until;
+use crate::{long, wait_until};
 
 /// How long a test waits for a laptop; tests on one laptop run one after the other.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
+/// The same where a random walk is ten times as long.
+const LONG_PATIENCE: Duration = Duration::from_secs(60 * 60);
 
 /// A laptop that is ours until this is dropped.
 #[derive(Debug)]
@@ -18,7 +20,8 @@ pub(crate) struct Lease {
 
 /// Takes the first of these laptops that gets free.
 pub(crate) fn lease(names: &[String]) -> Lease {
-    wait_until(&format!("one of {} is free", names.join(", ")), PATIENCE, || {
+    let patience = if long() { LONG_PATIENCE } else { PATIENCE };
+    wait_until(&format!("one of {} is free", names.join(", ")), patience, || {
         names.iter().find_map(|name| {
             let lock = open(name);
             lock.try_lock().ok().map(|()| Lease { name: name.clone(), _lock: lock })

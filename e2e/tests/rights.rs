@@ -1,5 +1,8 @@
 //! What users with few rights can do.
 
+#[path = "rights/modes.rs"]
+mod modes;
+
 use std::time::{Duration, Instant};
 
 use e2e::{Cluster, DEMO, Ended, LOCAL, Laptop, Snapshot, wait_until};
@@ -263,7 +266,10 @@ fn works_or_names(cluster: &Cluster, laptop: &Laptop, line: &Line, resource: &st
 
 /// The commands work as well without it: it serves other commands, or what they no longer do.
 fn is_idle(line: &Line, verb: &str, resource: &str) -> bool {
+    let is_by_service = !["manual", "scale"].iter().any(|mode| line.args.contains(mode));
     match (line.args[0], resource) {
+        (_, "services") if !is_by_service => verb != "get",
+        (_, "deployments/scale") => true,
         (_, "configmaps") => ["get", "list", "watch", "update"].contains(&verb),
         ("connect", "services") => !["list", "watch"].contains(&verb),
         ("preview", "services") => ["list", "watch", "update"].contains(&verb),
@@ -322,7 +328,9 @@ fn take_away(cluster: &Cluster, full: &Value, resource: &str, verb: &str) {
             let mut one = rule.clone();
             one["resources"] = serde_json::json!([resource]);
             retain(&mut one["verbs"], verb);
-            changed.push(one);
+            if one["verbs"].as_array().is_some_and(|left| !left.is_empty()) {
+                changed.push(one);
+            }
             retain(&mut others["resources"], resource);
         }
         if others["resources"].as_array().is_some_and(|left| !left.is_empty()) {

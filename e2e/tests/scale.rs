@@ -113,7 +113,7 @@ fn the_wait_for_the_pods_has_an_end_of_its_own() {
 }
 
 #[test]
-fn a_second_exchange_and_a_deployment_without_pods_are_refused() {
+fn a_second_exchange_a_mesh_and_a_deployment_without_pods_are_refused() {
     let (cluster, first) = bed("scaletwo");
     let Some(second) = Laptop::lease_another("scaletwo", &cluster) else { return };
     let line = ["exchange", "tomcat", "--mode", "scale", "--expose", "8080", "--skipPortChecking"];
@@ -125,6 +125,10 @@ fn a_second_exchange_and_a_deployment_without_pods_are_refused() {
     let wanted = format!("is already exchanging by another user ({})", first.user());
     assert!(refused.text.contains(&wanted), "{}", refused.text);
     assert_eq!(replicas(&cluster), (0, 0), "the refused one has undone what is not its own");
+    let meshed = second.ktctl(&["mesh", "tomcat", "--expose", "8080", "--skipPortChecking"]).wait(20);
+    assert_eq!(meshed.code, 1, "{}", meshed.text);
+    let wanted = format!("another user ({}) is exchanging service 'tomcat', cannot apply mesh", first.user());
+    assert!(meshed.text.contains(&wanted), "{}", meshed.text);
     assert_eq!(exchange.interrupt(60).code, 0);
     scale(&cluster, 0);
     let before = cluster.snapshot();

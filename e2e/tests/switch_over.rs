@@ -1,5 +1,10 @@
 //! What callers notice when a service goes to the laptop and back, or the laptop vanishes meanwhile.
 
+#[path = "switch_over/away.rs"]
+mod away;
+#[path = "switch_over/modes.rs"]
+mod modes;
+
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 

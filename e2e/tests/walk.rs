@@ -1,33 +1,49 @@
 //! A random walk: three developers join, leave, are killed and clean up in any order, and after each
-//! step everybody gets what he should.
+//! step everybody gets what he should, and the cluster has what belongs to somebody and nothing else.
+
+#[path = "walk/developer.rs"]
+mod developer;
+#[path = "walk/objects.rs"]
+mod objects;
 
 use std::fmt;
 use std::time::Duration;
 
-use e2e::{Cluster, DEMO, Kind, Laptop, Process, Running, Snapshot, long, skip, wait_until};
+use developer::{Developer, Role, page};
+use e2e::{Cluster, DEMO, Kind, Laptop, Snapshot, long, skip, wait_until};
 
 const URL: &str = "http://tomcat:8080";
 /// How long a caller may get a wrong answer after a step: a shadow waits 15 s for its laptop.
 const SETTLES: Duration = Duration::from_secs(30);
+const STEPS: usize = 20;
 
-// KT_SEED takes another walk. In a long run there are ten, and other tests get their turn in between.
+// KT_SEED takes another walk, and KT_STEPS one of another length. In a long run there are ten of the usual
+// length, so that other tests get their turn in between, and then a long one.
 #[test]
 fn three_developers_who_come_and_go_at_random_leave_the_service_as_it_was() {
-    let seed = std::env::var("KT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(45918);
-    let walks = if long() { 10 } else { 1 };
-    for seed in seed..seed + walks {
-        walk(seed);
+    let told = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let seed = told("KT_SEED").unwrap_or(45918);
+    let steps = told("KT_STEPS").map(|steps| usize::try_from(steps).expect("it fits"));
+    let short = if long() && steps.is_none() { 10 } else { 1 };
+    for seed in seed..seed + short {
+        walk(seed, steps.unwrap_or(STEPS));
+    }
+    if short > 1 {
+        walk(seed + short, 10 * STEPS);
     }
 }
 
-fn walk(seed: u64) {
+fn walk(seed: u64, steps: usize) {
     let cluster = Cluster::new(&format!("walk{seed}"));
+    cluster.grant(include_str!("../../docs/rbac/exchange-scale.yaml"));
     let Some(mut walk) = Walk::begin(&cluster, seed) else {
         return skip("walk", "the test bed has no three kinds of laptops");
     };
-    let before = cluster.snapshot();
+    // Pods that were scaled away come back under other names.
+    let picture = || cluster.snapshot().without(&["objects"]);
+    let before = picture();
 
-    for number in 1..=20 {
+    for number in 1..=steps {
         let step = walk.choose();
         eprintln!("walk {seed}, step {number}: {step}");
         walk.take(step);
@@ -35,15 +51,8 @@ fn walk(seed: u64) {
     }
 
     walk.end();
-    cluster.wait_for_answer(URL, DEMO, 10);
-    Snapshot::wait_until_as(&before, 30, || cluster.snapshot());
-}
-
-/// What a developer does to the one service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Exchanges,
-    Meshes,
+    walk.check();
+    Snapshot::wait_until_as(&before, 30, picture);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +60,8 @@ enum Deed {
     Join(Role),
     /// Is killed so many milliseconds after the start, and cleans up.
     Fail(Role, u64),
-    Leave,
-    Kill,
+    Leave(Role),
+    Kill(Role),
     Cut,
     Recover,
     Clean,
@@ -68,15 +77,6 @@ impl fmt::Display for Step {
     }
 }
 
-struct Developer {
-    laptop: Laptop,
-    run: Option<(Role, Running)>,
-    /// What a killed run has left; nobody has cleaned up after it yet.
-    dead: Vec<Role>,
-    /// The web server on the laptop.
-    _local: Running,
-}
-
 struct Walk<'a> {
     cluster: &'a Cluster,
     developers: Vec<Developer>,
@@ -84,16 +84,12 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// The kinds are taken in an order that no other test takes the other way round.
+    /// Kinds that no other test takes together, nor as its second laptop: a walk is long.
     fn begin(cluster: &'a Cluster, seed: u64) -> Option<Self> {
-        let kinds = [Kind::Plain, Kind::Vpn, Kind::Firewall];
+        let kinds = [Kind::Plain, Kind::RpFilter, Kind::Firewall];
         let laptops: Option<Vec<Laptop>> =
             kinds.into_iter().map(|kind| Laptop::lease_kind(cluster, kind)).collect();
-        let arrive = |laptop: Laptop| {
-            let local = laptop.serve(8080, &page(&laptop));
-            Developer { laptop, run: None, dead: Vec::new(), _local: local }
-        };
-        let developers = laptops?.into_iter().map(arrive).collect();
+        let developers = laptops?.into_iter().map(Developer::arrive).collect();
         Some(Walk { cluster, developers, random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) })
     }
 
@@ -107,19 +103,36 @@ impl<'a> Walk<'a> {
     }
 
     fn choose(&mut self) -> Step {
+        if let Some(who) = self.developers.iter().position(Developer::must_clean) {
+            return Step(who, Deed::Clean);
+        }
         let who = self.next(self.developers.len());
-        let dice = self.next(20);
-        let deed = match (&self.developers[who].run, dice) {
+        let role = self.choose_role(who);
+        let deed = match (self.developers[who].does(role), self.next(20)) {
             (_, 0) => Deed::Recover,
             (_, 1..=2) => Deed::Clean,
-            (None, 3..=9) => Deed::Join(Role::Meshes),
-            (None, 10..=14) => Deed::Join(Role::Exchanges),
-            (None, _) => Deed::Fail(if dice < 17 { Role::Meshes } else { Role::Exchanges }, self.millis()),
-            (Some(_), 3..=5) => Deed::Kill,
-            (Some(_), 6..=10) => Deed::Cut,
-            (Some(_), _) => Deed::Leave,
+            (false, 3..=16) => Deed::Join(role),
+            (false, _) => Deed::Fail(role, self.millis()),
+            (true, 3..=6) => Deed::Kill(role),
+            (true, 7..=11) => Deed::Cut,
+            (true, _) => Deed::Leave(role),
         };
         Step(who, deed)
+    }
+
+    /// He does one thing to the service at a time.
+    fn choose_role(&mut self, who: usize) -> Role {
+        let role = match self.next(10) {
+            0..=3 => Role::Meshes,
+            4..=5 => Role::Exchanges,
+            6 => Role::Scales,
+            7..=8 => Role::Previews,
+            _ => Role::Connects,
+        };
+        match self.developers[who].at_service() {
+            Some(present) if role.is_at_service() => present,
+            _ => role,
+        }
     }
 
     /// A moment in a start, which takes some seconds.
@@ -131,8 +144,8 @@ impl<'a> Walk<'a> {
         match deed {
             Deed::Join(role) => self.join(who, role),
             Deed::Fail(role, millis) => self.fail(who, role, Duration::from_millis(millis)),
-            Deed::Leave => self.leave(who),
-            Deed::Kill => self.kill(who),
+            Deed::Leave(role) => self.leave(who, role),
+            Deed::Kill(role) => self.kill(who, role),
             Deed::Cut => self.developers[who].laptop.cut_carrier(),
             Deed::Recover => self.recover(who),
             Deed::Clean => self.clean(who),
@@ -141,13 +154,12 @@ impl<'a> Walk<'a> {
 
     /// Gets ready, or is refused because of others; the own dead runs are cleaned up before.
     fn join(&mut self, who: usize, role: Role) {
-        self.developers[who].dead.clear();
-        let is_free = self.roles().all(|other| role == Role::Meshes && other == Role::Meshes);
+        self.developers[who].is_cleaned(true);
+        let is_free = self.is_free(role);
         let mut run = self.developers[who].start(role);
         if is_free {
-            let ready = if role == Role::Meshes { "Now you can" } else { "will be redirected to local" };
-            run.wait_for(ready, 45);
-            self.developers[who].run = Some((role, run));
+            run.wait_for(role.ready(), 60);
+            self.developers[who].runs.push((role, run));
             return;
         }
         let refused = run.wait(45);
@@ -155,35 +167,40 @@ impl<'a> Walk<'a> {
         assert!(refused.text.contains("cannot apply"), "{}", refused.text);
     }
 
+    /// Several may mesh the service, or one does something else to it, alive or dead.
+    fn is_free(&self, role: Role) -> bool {
+        let others = |other: Role| !other.is_at_service() || (role, other) == (Role::Meshes, Role::Meshes);
+        !role.is_at_service() || self.roles().all(others)
+    }
+
     fn fail(&mut self, who: usize, role: Role, after: Duration) {
         let run = self.developers[who].start(role);
         std::thread::sleep(after); // the moment is what is tested
-        self.developers[who].kill9();
+        self.developers[who].kill9(role);
         drop(run);
         self.clean(who);
     }
 
-    fn leave(&mut self, who: usize) {
-        let (_, mut run) = self.developers[who].run.take().expect("it runs");
-        let ended = run.interrupt(30);
+    fn leave(&mut self, who: usize, role: Role) {
+        let ended = self.developers[who].take_run(role).interrupt(45);
         assert_eq!(ended.code, 0, "{}", ended.text);
     }
 
-    fn kill(&mut self, who: usize) {
+    fn kill(&mut self, who: usize, role: Role) {
         let developer = &mut self.developers[who];
-        let (role, _run) = developer.run.take().expect("it runs");
-        assert!(developer.kill9(), "it runs");
-        developer.dead.push(role);
+        let _run = developer.take_run(role);
+        assert!(developer.kill9(role), "it runs");
+        developer.has_died(role);
     }
 
-    /// Ends everybody's runs.
+    /// Ends what everybody does to the service.
     fn recover(&mut self, who: usize) {
         let recovered = self.developers[who].laptop.ktctl(&["recover", "tomcat"]).wait(45);
         assert_eq!(recovered.code, 0, "{}", recovered.text);
         for developer in &mut self.developers {
-            developer.dead.clear();
-            let Some((role, mut run)) = developer.run.take() else { continue };
-            let ended = run.wait(45);
+            developer.is_cleaned(false);
+            let Some(role) = developer.at_service() else { continue };
+            let ended = developer.take_run(role).wait(45);
             assert_eq!(ended.code, 1, "{role:?}: {}", ended.text);
         }
     }
@@ -192,74 +209,76 @@ impl<'a> Walk<'a> {
     fn clean(&mut self, who: usize) {
         let cleaned = self.developers[who].laptop.ktctl(&["clean"]).wait(45);
         assert_eq!(cleaned.code, 0, "{}", cleaned.text);
-        self.developers[who].dead.clear();
+        self.developers[who].is_cleaned(true);
     }
 
-    /// What is done to the service, also by dead runs.
+    /// What is done, also by dead runs.
     fn roles(&self) -> impl Iterator<Item = Role> {
-        let living = self.developers.iter().filter_map(|developer| developer.run.as_ref().map(|run| run.0));
-        living.chain(self.developers.iter().flat_map(|developer| developer.dead.clone()))
+        self.developers.iter().flat_map(Developer::roles)
     }
 
     /// Everybody runs, and everybody's requests go where they should.
     fn check(&mut self) {
         for developer in &mut self.developers {
-            if let Some((role, run)) = &mut developer.run {
+            for (role, run) in &mut developer.runs {
                 assert!(run.is_running(), "{role:?} at {} has ended", developer.laptop.name());
             }
         }
-        let exchanging = self.developers.iter().find(|developer| developer.does(Role::Exchanges));
-        let everybody = exchanging.map_or(DEMO.to_owned(), |developer| page(&developer.laptop));
-        self.wait_for(None, &everybody);
-        for developer in &self.developers {
-            let own = if developer.does(Role::Meshes) { page(&developer.laptop) } else { everybody.clone() };
-            self.wait_for(Some(&format!("VERSION: {}", developer.laptop.name())), &own);
+        objects::check(self.cluster, &self.developers);
+        self.check_previews();
+        if let Some(everybody) = self.page() {
+            self.check_service(&everybody);
+            self.check_connected(&everybody);
         }
     }
 
-    fn wait_for(&self, header: Option<&str>, page: &str) {
-        wait_until(&format!("{header:?} gets {page:?}"), SETTLES, || {
-            self.cluster.get_with(URL, header).is_ok_and(|answer| answer.contains(page)).then_some(())
+    /// What everybody's callers get; nothing when the one is dead who has taken the pods away.
+    fn page(&self) -> Option<String> {
+        let takes = |developer: &&Developer| developer.does(Role::Exchanges) || developer.does(Role::Scales);
+        match self.developers.iter().find(takes) {
+            Some(developer) => Some(page(&developer.laptop)),
+            None if self.roles().any(|role| role == Role::Scales) => None,
+            None => Some(DEMO.to_owned()),
+        }
+    }
+
+    fn check_service(&self, everybody: &str) {
+        self.wait_for(URL, None, everybody);
+        for developer in &self.developers {
+            let own = developer.does(Role::Meshes).then(|| page(&developer.laptop));
+            let mark = format!("VERSION: {}", developer.laptop.name());
+            self.wait_for(URL, Some(&mark), own.as_deref().unwrap_or(everybody));
+        }
+    }
+
+    fn check_previews(&self) {
+        for developer in self.developers.iter().filter(|developer| developer.does(Role::Previews)) {
+            let url = format!("http://{}:8080", developer.preview());
+            self.wait_for(&url, None, &page(&developer.laptop));
+        }
+    }
+
+    fn check_connected(&self, everybody: &str) {
+        for developer in self.developers.iter().filter(|developer| developer.does(Role::Connects)) {
+            wait_until(&format!("{} gets {everybody:?}", developer.laptop.name()), SETTLES, || {
+                developer.get_by_proxy(URL).contains(everybody).then_some(())
+            });
+        }
+    }
+
+    fn wait_for(&self, url: &str, header: Option<&str>, page: &str) {
+        wait_until(&format!("{url} {header:?} gets {page:?}"), SETTLES, || {
+            self.cluster.get_with(url, header).is_ok_and(|answer| answer.contains(page)).then_some(())
         });
     }
 
     /// Everybody leaves, and cleans up what is left of him.
     fn end(&mut self) {
         for who in 0..self.developers.len() {
-            if self.developers[who].run.is_some() {
-                self.leave(who);
+            while let Some(role) = self.developers[who].runs.first().map(|(role, _)| *role) {
+                self.leave(who, role);
             }
             self.clean(who);
         }
     }
-}
-
-impl Developer {
-    fn start(&self, role: Role) -> Running {
-        let mark = self.laptop.name();
-        let line = match role {
-            Role::Meshes => &["mesh", "--versionMark", mark][..],
-            Role::Exchanges => &["exchange"][..],
-        };
-        self.laptop.ktctl(&[line, &["tomcat", "--expose", "8080"]].concat())
-    }
-
-    /// Tells whether there was something to kill.
-    fn kill9(&self) -> bool {
-        let main = |process: &Process| process.args.contains(" tomcat ");
-        let found = self.laptop.processes("ktctl").into_iter().find(main);
-        if let Some(process) = &found {
-            self.laptop.kill9(process);
-        }
-        found.is_some()
-    }
-
-    fn does(&self, role: Role) -> bool {
-        self.run.as_ref().is_some_and(|(present, _)| *present == role)
-    }
-}
-
-/// What a laptop's program answers.
-fn page(laptop: &Laptop) -> String {
-    format!("page of {}", laptop.name())
 }

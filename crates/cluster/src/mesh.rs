@@ -121,15 +121,28 @@ pub struct MeshWanted {
 }
 
 impl Cluster {
-    /// May this Service be meshed? Fails with who is there, in the words for the user. That others
-    /// mesh it is no obstacle.
-    pub async fn check_meshable(&self, service: &str) -> Result<(), Error> {
+    /// May this Service, whose pods have these labels, be meshed? Fails with who is there, in the words
+    /// for the user. That others mesh it is no obstacle.
+    pub async fn check_meshable(
+        &self,
+        service: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        let exchanged = |service, user| redirect::Error::from(Occupied::MeshExchanged { service, user });
         match self.check_redirectable(service).await {
-            Err(redirect::Error::Occupied(Occupied::Meshed { .. })) => Ok(()),
+            Err(redirect::Error::Occupied(Occupied::Meshed { .. })) => {}
             Err(redirect::Error::Occupied(Occupied::Exchanged { service, user })) => {
-                Err(redirect::Error::from(Occupied::MeshExchanged { service, user }).into())
+                return Err(exchanged(service, user).into());
             }
-            result => Ok(result?),
+            result => result?,
+        }
+        match self.stand_ins(labels).await {
+            Err(error) if error.is_forbidden() => Ok(()),
+            Err(source) => Err(refused("reading the shadows of service", service, source)),
+            Ok(all) => match all.into_iter().next() {
+                Some(there) => Err(exchanged(service.to_owned(), there.user).into()),
+                None => Ok(()),
+            },
         }
     }
 

@@ -94,7 +94,7 @@ async fn clean_namespace(cluster: &Cluster, ask: &Clean, named: bool) -> anyhow:
     if !named {
         check_readable(&seen)?;
     }
-    say_missing(&seen);
+    say_missing(&seen, "cleaned");
     let dead = leftovers::dead_runs().into_iter().map(|(_, status)| status);
     let here: Vec<Status> = dead.filter(|status| is_of(status, cluster)).collect();
     let stale = Duration::from_secs(60 * u64::from(ask.threshold_in_minus));
@@ -170,11 +170,12 @@ pub(crate) fn check_readable(seen: &Overview) -> Result<(), Advised> {
     }
 }
 
-fn say_missing(seen: &Overview) {
+/// What can not be seen can not be `done`.
+pub(crate) fn say_missing(seen: &Overview, done: &str) {
     for (kind, right) in &seen.missing {
         match kind {
-            Kind::Pod | Kind::Service => warn!("without the right to {right} {kind}s are not cleaned"),
-            Kind::Deployment | Kind::ConfigMap => debug!(%right, "{kind}s are not cleaned"),
+            Kind::Pod | Kind::Service => warn!("without the right to {right} {kind}s are not {done}"),
+            Kind::Deployment | Kind::ConfigMap => debug!(%right, "{kind}s are not {done}"),
         }
     }
 }

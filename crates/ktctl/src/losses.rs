@@ -41,6 +41,10 @@ pub(crate) const EXCHANGE: [Loss; 5] = [
     ("list", "apps", "deployments", "a deployment can not be found by its name"),
 ];
 
+/// Of `exchange --mode scale`.
+pub(crate) const SCALE: [Loss; 1] =
+    [("patch", "apps", "deployments", "there is no lock against somebody who scales at the same time")];
+
 /// Of `mesh`.
 pub(crate) const MESH: [Loss; 4] = [
     ("delete", "", "services", "the services of the mesh stay at the end"),

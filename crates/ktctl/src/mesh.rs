@@ -151,7 +151,7 @@ async fn start(
     journal.note_service_lock(&service, &owner.to_string());
     made.lock = Some(cluster.lock(&service, &owner, &|wait| info!("{wait}")).await?);
     info!("Service {service} locked");
-    cluster.check_meshable(&service).await?;
+    cluster.check_meshable(&service, &target.selector).await?;
     inside::check(&cluster, format!("service '{service}'"), &target.selector, "mesh").await?;
     let version = names::mesh_shadow(&service, &asked.mark.value);
     cluster.free_version(&service, &version, &asked.mark.value, asked.mark.is_random).await?;

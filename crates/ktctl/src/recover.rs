@@ -6,7 +6,7 @@ use kt_cluster::target::TargetName;
 use kt_host::shutdown::Triggers;
 use tracing::{info, warn};
 
-use crate::clean::remains;
+use crate::clean::{remains, say_missing};
 use crate::cli::{Global, Recover};
 use crate::failure::{Advised, Usage};
 
@@ -46,6 +46,7 @@ pub(crate) async fn run(global: &Global, ask: &Recover, mut triggers: Triggers) 
 async fn put_back(global: &Global, service: &str) -> anyhow::Result<()> {
     let cluster = crate::access(global).await?;
     let seen = cluster.overview().await.context("looking at the namespace")?;
+    say_missing(&seen, "removed");
     let repairs = match plan_recover(service, &seen)? {
         Recovery::Repairs(repairs) => repairs,
         Recovery::Nothing(why) => {

@@ -1,6 +1,8 @@
 //! What is lost while a service is meshed, and who puts it back: the redirect, the router, a shadow, the
 //! user himself.
 
+use e2e::{assert_nothing_lost, wait_until_they_hear};
+
 use super::*;
 
 // covers: 7-26
@@ -119,6 +121,28 @@ fn a_laptop_that_others_took_for_dead_while_it_slept_meshes_again_when_it_wakes(
     }
     assert_eq!((slept.interrupt(30).code, awake.interrupt(30).code), (0, 0));
     Snapshot::wait_until_as(&before, 30, || cluster.snapshot());
+}
+
+#[test]
+fn a_shadow_that_is_deleted_is_replaced_and_callers_without_the_mark_notice_nothing() {
+    let (cluster, laptop) = Laptop::with_cluster("meshshadow");
+    let before = cluster.snapshot();
+    let _local = laptop.serve(8080, LOCAL);
+    let mut mesh = mesh(&laptop, &["tomcat", "--expose", "8080", "--versionMark", "mine"]);
+    wait_for_marked(&cluster, "VERSION: mine", LOCAL);
+    let callers = [cluster.callers_on("node1", URL)];
+    wait_until_they_hear(&callers, DEMO);
+
+    cluster.kubectl(&["delete", "pod", "tomcat-kt-mesh-mine", "--grace-period=1"]).expect("deleted");
+
+    mesh.wait_for("connection restored", 30);
+    wait_for_marked(&cluster, "VERSION: mine", LOCAL);
+    wait_until_they_hear(&callers, DEMO);
+    assert_nothing_lost(&callers);
+    drop(callers);
+    cluster.kubectl(&["delete", "pod", "caller-node1", "--now"]).expect("delete the caller");
+    assert_eq!(mesh.interrupt(20).code, 0);
+    Snapshot::wait_until_as(&before, 20, || cluster.snapshot());
 }
 
 #[test]

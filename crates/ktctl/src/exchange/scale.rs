@@ -66,7 +66,7 @@ async fn start(
 ) -> anyhow::Result<()> {
     let (name, ports) = check(ask)?;
     let cluster = crate::access(global).await?;
-    tasks.start("rights", losses::say(cluster.clone(), &[]));
+    tasks.start("rights", losses::say(cluster.clone(), &losses::SCALE));
     let journal = journals.open(global, &cluster)?;
     made.cluster = Some((cluster.clone(), journal.clone()));
     leftovers::of_this_laptop().await;
