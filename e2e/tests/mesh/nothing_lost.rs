@@ -24,6 +24,9 @@ fn no_request_is_lost_when_users_join_and_leave() {
     }
 
     assert_nothing_lost(&callers);
+    for caller in &callers {
+        assert!(!caller.text().contains(LOCAL), "came here without the mark: {}", caller.text());
+    }
 }
 
 #[test]
