@@ -228,19 +228,28 @@ const PREVIEW: Line = Line {
 /// Takes each right on the resources away in turn: the command works all the same, or names it; and
 /// what it can not clean up it names, too.
 fn each_right(name: &str, line: &Line, resources: &[&str]) {
+    each_of(name, line, |full| cases(full, resources));
+}
+
+fn each_of(name: &str, line: &Line, cases: impl Fn(&Value) -> Vec<(String, String)>) {
     let cluster = Cluster::new(name);
     let full = cluster.object(ROLE).expect("the role is there");
     let laptop = Laptop::lease(&cluster);
-    for resource in resources {
-        for verb in verbs(&full, resource) {
-            let before = cluster.snapshot();
-            take_away(&cluster, &full, resource, &verb);
-            let ended = works_or_names(&cluster, &laptop, line, resource, &verb);
-            put_back(&cluster, &full);
-            names_what_stays(&cluster, &before, &ended, &format!("without {verb} {resource}"));
-            laptop.run(&["rm", "-rf", ".kt"]).ok();
-        }
+    for (resource, verb) in cases(&full) {
+        let before = cluster.snapshot();
+        take_away(&cluster, &full, &resource, &verb);
+        let ended = works_or_names(&cluster, &laptop, line, &resource, &verb);
+        put_back(&cluster, &full);
+        names_what_stays(&cluster, &before, &ended, &format!("without {verb} {resource}"));
+        laptop.run(&["rm", "-rf", ".kt"]).ok();
     }
+}
+
+/// Resources and verbs of the role.
+fn cases(role: &Value, resources: &[&str]) -> Vec<(String, String)> {
+    let case = |resource: &str, verb| (resource.to_owned(), verb);
+    let of = |resource: &&str| verbs(role, resource).into_iter().map(|verb| case(resource, verb)).collect();
+    resources.iter().flat_map::<Vec<_>, _>(of).collect()
 }
 
 /// A run gets ready and does its work, or ends with the name of the right.

@@ -202,7 +202,7 @@ fn say_elsewhere(elsewhere: &[Status]) {
 
 /// Repairs all that can be repaired, and says what. Tells whether everything could.
 async fn carry_out(cluster: &Cluster, plan: &[Repair], seen: &Overview) -> bool {
-    let done = cluster.repair_all(plan).await;
+    let done = leftovers::repair_all(cluster, plan).await;
     for (section, repairs) in sections::split(plan, seen) {
         info!("{}", section.doing(repairs.len()));
         for (repair, outcome) in done.iter().filter(|(repair, _)| repairs.contains(&repair)) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::future::join_all;
-use kt_cluster::leftovers::{Outcome, Repair, SETTLE, plan_sweep};
+use kt_cluster::leftovers::{Error, Outcome, Repair, SETTLE, plan_sweep};
 use kt_cluster::overview::Overview;
 use kt_cluster::redirect::{Owner, Restored};
 use kt_cluster::{Access, Cluster};
@@ -21,7 +21,7 @@ use crate::cleanup;
 use crate::connect::jvmrc;
 use crate::env_file;
 use crate::exchange::scale;
-use crate::mesh::{dead, router};
+use crate::mesh::{dead, router, stand_in};
 use crate::run::{Meshed, Status};
 
 pub(crate) use self::refused::Refused;
@@ -189,6 +189,18 @@ async fn leave(cluster: &Cluster, meshed: &Meshed) -> anyhow::Result<()> {
     left.map(drop)
 }
 
+/// Carries a plan out. Routers that it ends are told that nobody needs them any more: they would wait
+/// for callers for some seconds, and the next `mesh` of the service for them.
+pub(crate) async fn repair_all(cluster: &Cluster, plan: &[Repair]) -> Vec<(Repair, Result<Outcome, Error>)> {
+    let done = cluster.repair_all(plan).await;
+    for (repair, outcome) in &done {
+        if let (Repair::RestoreService { service, .. }, Ok(Outcome::Done)) = (repair, outcome) {
+            stand_in::dismiss_ending(cluster, service).await;
+        }
+    }
+    done
+}
+
 /// Repairs what anybody's dead runs have left in the namespace, in the background. Services come
 /// before shadows; a part for which a right is missing is left to somebody who has it.
 pub(crate) async fn sweep(cluster: Cluster) -> anyhow::Result<()> {
@@ -200,7 +212,7 @@ pub(crate) async fn sweep(cluster: Cluster) -> anyhow::Result<()> {
         }
     };
     let plan = plan_sweep(&seen, cluster.time(), cluster.settings().stale, &BTreeSet::new());
-    for (repair, outcome) in cluster.repair_all(&plan).await {
+    for (repair, outcome) in repair_all(&cluster, &plan).await {
         match outcome {
             Ok(_) if matches!(repair, Repair::Pause(_)) => {}
             Ok(Outcome::Done) => info!("A dead run had left something: {repair}"),

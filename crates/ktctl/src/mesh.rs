@@ -10,7 +10,7 @@ mod mark;
 mod older;
 mod rehearsal;
 pub(crate) mod router;
-mod stand_in;
+pub(crate) mod stand_in;
 
 use std::collections::BTreeMap;
 

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use crate::clean::{remains, say_missing};
 use crate::cli::{Global, Recover};
 use crate::failure::{Advised, Usage};
+use crate::leftovers;
 
 /// Checks what can be checked before anything is touched.
 pub(crate) fn check(ask: &Recover) -> Result<&str, Usage> {
@@ -55,7 +56,7 @@ async fn put_back(global: &Global, service: &str) -> anyhow::Result<()> {
         }
     };
     let mut failures = Vec::new();
-    for (repair, outcome) in cluster.repair_all(&repairs).await {
+    for (repair, outcome) in leftovers::repair_all(&cluster, &repairs).await {
         match outcome {
             Ok(_) if matches!(repair, Repair::Pause(_)) => {}
             Ok(Outcome::Needed) => warn!("Not done: {repair}, {}", remains::needed(&repair)),

@@ -89,6 +89,9 @@ fn a_mesh_whose_user_was_killed_is_recovered_by_somebody_else() {
         let recover = other.ktctl(&["recover", "tomcat"]).wait(30);
 
         assert_eq!(recover.code, 0, "{mode}: {}", recover.text);
+        wait_until("the router waits for no callers", Duration::from_secs(6), || {
+            cluster.object("pod/tomcat-kt-router").is_none().then_some(())
+        });
         cluster.wait_for_answer(URL, DEMO, NODES);
         Snapshot::wait_until_as(&before, 30, || cluster.snapshot());
         owner.run(&["rm", "-rf", ".kt"]).ok();

@@ -104,3 +104,12 @@ pub(super) async fn dismiss(cluster: &Cluster, router: Option<&Router>) {
         debug!("{} does not know that nobody needs it: {error:#}", router.name);
     }
 }
+
+/// The same for a router of this service that is being deleted, if there is one.
+pub(crate) async fn dismiss_ending(cluster: &Cluster, service: &str) {
+    let ending = cluster.ending_router(service).await.unwrap_or_else(|error| {
+        debug!("the router of service {service} ends by itself: {error:#}");
+        None
+    });
+    dismiss(cluster, ending.as_ref()).await;
+}
