@@ -99,6 +99,8 @@ impl Laptop {
         let user = lease.name.replace("laptop", "dev");
         let laptop = Self { lease, user };
         laptop.work_in(cluster.namespace()).ok();
+        // What runs of an earlier test have left would be told, and put right, in this one.
+        laptop.run(&["rm", "-rf", ".kt"]).ok();
         Some(laptop)
     }
 
