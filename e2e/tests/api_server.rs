@@ -97,7 +97,7 @@ fn connect_and_exchange_work_behind_a_path_prefix() {
     let mut exchange = laptop.ktctl(&["-c", &config, "exchange", "tomcat", "--expose", "8080"]);
     exchange.wait_for("Now all request to", 30);
 
-    assert!(cluster.get("http://tomcat:8080").expect("an answer").contains(LOCAL));
+    cluster.wait_for_answer("http://tomcat:8080", LOCAL, 6);
     assert_eq!(exchange.interrupt(30).code, 0);
     assert_eq!(connect.interrupt(15).code, 0);
     assert!(cluster.get("http://tomcat:8080").expect("an answer").contains(DEMO));

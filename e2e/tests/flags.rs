@@ -287,7 +287,7 @@ fn the_misprint_of_an_article_exchanges_and_restores() {
 
     exchange.wait_for("'exhcnage' is deprecated, use 'exchange'", 10);
     exchange.wait_for("Now all request to service 'tomcat' will be redirected to local", 30);
-    assert!(cluster.get("http://tomcat:8080").expect("an answer").contains(LOCAL));
+    cluster.wait_for_answer("http://tomcat:8080", LOCAL, 6);
     assert_eq!(exchange.interrupt(30).code, 0);
     Snapshot::wait_until_as(&before, 30, || cluster.snapshot());
 }
@@ -307,7 +307,7 @@ fn nothing_of_kubectl_is_needed_on_the_path() {
         laptop.start(&[&nowhere[..], &[&e2e::ktctl(), "exchange", "tomcat", "--expose", "8080"]].concat());
     exchange.wait_for("Now all request to", 30);
 
-    assert!(cluster.get("http://tomcat:8080").expect("an answer").contains(LOCAL));
+    cluster.wait_for_answer("http://tomcat:8080", LOCAL, 6);
     assert_eq!(exchange.interrupt(30).code, 0);
     assert_eq!(connect.interrupt(15).code, 0);
 }
