@@ -5,6 +5,7 @@
 
 mod historic;
 mod plugin;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -12,9 +13,10 @@ mod values;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+use spelling::flexible;
 pub(crate) use values::{Pairs, Ports};
 use values::{pairs, ports, range};
 
@@ -393,36 +395,4 @@ pub(crate) fn command() -> clap::Command {
     let command = Cli::command().mut_args(flexible);
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     names.iter().fold(command, |command, name| command.mut_subcommand(name, |sub| sub.mut_args(flexible)))
-}
-
-/// Lets a flag be typed in kebab-case, and a switch with a value: `--debug=false`.
-fn flexible(arg: Arg) -> Arg {
-    let kebab = arg.get_long().map(kebab).filter(|kebab| Some(kebab.as_str()) != arg.get_long());
-    let arg = match kebab {
-        Some(kebab) => arg.alias(kebab),
-        None => arg,
-    };
-    match arg.get_action() {
-        ArgAction::SetTrue => arg
-            .action(ArgAction::Set)
-            .value_parser(clap::value_parser!(bool))
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true")
-            .default_value("false")
-            .hide_default_value(true)
-            .hide_possible_values(true)
-            .value_name("BOOL"),
-        _ => arg,
-    }
-}
-
-fn kebab(camel: &str) -> String {
-    camel.chars().fold(String::new(), |mut text, letter| {
-        if letter.is_ascii_uppercase() {
-            text.push('-');
-        }
-        text.push(letter.to_ascii_lowercase());
-        text
-    })
 }
